@@ -1,0 +1,153 @@
+"""Arrays at the doors: what may come in, in which type it is computed, in which memory format it goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .geometry import Size
+
+# The element types that kernels are compiled for; every other is widened to one of them at the door.
+COMPUTE = {
+    **dict.fromkeys("bhilqBHILQ", "int64"),
+    **{"e": "float32", "f": "float32", "d": "float64"},
+}
+KINDS = "an integer, float16, float32, float64, complex64 or complex128 array"
+
+
+def as_operand(op: str, name: str, value: Any) -> np.ndarray:
+    """`value` as an array of a supported dtype in native byte order, aligned; never a copy without need.
+
+    Raises TypeError for what has no such array: strings, objects, booleans, masked arrays, device arrays.
+    """
+    if type(value) is not np.ndarray:
+        if hasattr(value, "__cuda_array_interface__"):
+            raise TypeError(f"{op}: {name} is a device array; copy it to the host first")
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{op}: {name} is a masked array; fill it first: {name}.filled(0)")
+        value = np.asarray(value)
+    if value.dtype.char not in "bhilqBHILQefdFD":
+        raise TypeError(f"{op}: {name} must be {KINDS}, not {value.dtype}")
+    if not (value.flags.aligned and value.dtype.isnative):
+        value = value.astype(value.dtype.newbyteorder("="))
+    return value
+
+
+def compute_dtype(dtype: np.dtype) -> str:
+    """Name of the real element type in which arrays of `dtype` are computed."""
+    return COMPUTE["d" if dtype.char == "D" else "f" if dtype.char == "F" else dtype.char]
+
+
+def is_channels_last(x: np.ndarray) -> bool:
+    """Whether an (N, C, *spatial) array lies in memory as (N, *spatial, C).
+
+    A single channel or a single pixel is both; that counts as channels-first.
+    """
+    if x.flags.c_contiguous or x.strides[1] != x.itemsize:
+        return False
+    return np.moveaxis(x, 1, -1).flags.c_contiguous
+
+
+def empty(shape: Size, dtype: np.dtype, channels_last: bool) -> np.ndarray:
+    """An uninitialised (N, C, *spatial) array in a memory format."""
+    if not channels_last:
+        return np.empty(shape, dtype)
+    batch, channels, *spatial = shape
+    return np.moveaxis(np.empty((batch, *spatial, channels), dtype), -1, 1)
+
+
+def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarray | None) -> None:
+    """Refuse an `out` that cannot take the result."""
+    if type(out) is not np.ndarray:
+        raise TypeError(f"{op}: out must be a NumPy array, not {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"{op}: out has shape {out.shape}, the result has shape {shape}")
+    if out.dtype != dtype:
+        raise ValueError(f"{op}: out has dtype {out.dtype}, the result has dtype {dtype}")
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
+    if any(x is not None and np.may_share_memory(out, x) for x in inputs):
+        if any(x is not None and np.shares_memory(out, x) for x in inputs):
+            raise ValueError(f"{op}: out overlaps an input")
+    if out.size > 1 and _overlaps_itself(out):
+        raise ValueError(f"{op}: elements of out share memory (strides {out.strides})")
+
+
+def _overlaps_itself(x: np.ndarray) -> bool:
+    """Whether two indices may mean one address; exact for every array made by slicing and transposing."""
+    axes = sorted((abs(s), n) for s, n in zip(x.strides, x.shape) if n > 1)
+    reach = x.itemsize
+    for stride, count in axes:
+        if stride < reach:
+            return True
+        reach += stride * (count - 1)
+    return False
+
+
+def channels_last(x: Any) -> np.ndarray:
+    """The same array, its memory in channels-last order.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, *spatial)
+        One to three spatial axes.
+
+    Returns
+    -------
+    ndarray, shape (N, C, *spatial)
+        `x` itself if it is channels-last already, else a copy whose strides are those of an
+        (N, *spatial, C) array. The shape never changes.
+
+    Raises
+    ------
+    ValueError
+        If `x` has fewer than three or more than five dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = np.zeros((2, 3, 4, 5), np.float32)
+    >>> fastconv.channels_last(x).shape, fastconv.channels_last(x).strides
+    ((2, 3, 4, 5), (240, 4, 60, 12))
+    """
+    x = np.asarray(x)
+    _check_format_ndim("channels_last", x)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def channels_first(x: Any) -> np.ndarray:
+    """The same array, its memory in channels-first (C) order.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, C, *spatial)
+        One to three spatial axes.
+
+    Returns
+    -------
+    ndarray, shape (N, C, *spatial)
+        `x` itself if it is C-contiguous, else a copy that is.
+
+    Raises
+    ------
+    ValueError
+        If `x` has fewer than three or more than five dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = fastconv.channels_last(np.zeros((2, 3, 4, 5), np.float32))
+    >>> fastconv.channels_first(x).strides
+    (240, 80, 20, 4)
+    """
+    x = np.asarray(x)
+    _check_format_ndim("channels_first", x)
+    return np.ascontiguousarray(x)
+
+
+def _check_format_ndim(op: str, x: np.ndarray) -> None:
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(
+            f"{op}: x must have 3 to 5 dimensions (N, C, *spatial), not shape {x.shape}"
+        )

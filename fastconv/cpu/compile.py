@@ -1,0 +1,198 @@
+"""Compiling kernels: on first use, once per element type, and from the disk cache in the next process.
+
+A kernel is a Python function ``f(element, job, operands, begin, end, thread)`` that does the work items
+``begin .. end``. `element` is a null pointer whose type is the element type, so one source serves every dtype; `job`
+and `operands` are addresses of int64 arrays: the numbers of the problem, and the addresses of the arrays of this call.
+Every kernel has the same machine signature, so one launcher starts them all, and shapes, strides and memory formats
+are data: a new one never recompiles.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import caching, types
+from numba.core.ccallback import CFunc
+
+from .. import __version__
+
+log = logging.getLogger("fastconv")
+
+PACKAGE = Path(__file__).resolve().parent.parent
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+compiled = numba.njit(
+    **OPTIONS
+)  # for the functions that kernels are made of; compiled with the kernel
+
+
+@functools.cache
+def source_stamp() -> str:
+    """A hash of everything that compiled code depends on: our version and sources, and Numba's version.
+
+    Numba notices only changes in the file of the function itself; a kernel is made of several files.
+    """
+    digest = hashlib.sha256(f"{__version__} {numba.__version__}".encode())
+    for path in (
+        PACKAGE / "geometry.py",
+        PACKAGE / "machine.py",
+        *sorted(PACKAGE.glob("cpu/*.py")),
+    ):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept, or None if no folder can be written.
+
+    ``FASTCONV_CACHE_DIR``, else the user's cache folder, else the temporary folder.
+    """
+    candidates = [Path(tempfile.gettempdir()) / f"fastconv-{getattr(os, 'getuid', lambda: 0)()}"]
+    try:
+        candidates.insert(0, _user_cache() / "fastconv")
+    except RuntimeError:  # no home folder
+        pass
+    chosen = os.environ.get("FASTCONV_CACHE_DIR")
+    for folder in [Path(chosen)] if chosen else candidates:
+        target = folder / f"{__version__}-{source_stamp()}"
+        try:
+            target.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _refuse_foreign(target)
+            tempfile.TemporaryFile(dir=target).close()
+        except OSError as reason:
+            log.info("no compile cache in %s: %s", folder, reason)
+            continue
+        return target
+    return None
+
+
+def _user_cache() -> Path:
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Cache files are unpickled and run, so nobody else may own their folder."""
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user")
+
+
+class _Locator(caching._CacheLocator):
+    """One folder per state of our sources; Numba's own locators look at one file only."""
+
+    def __init__(self, line: int) -> None:
+        self._line = line
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        return source_stamp()
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
+        return cls(py_func.__code__.co_firstlineno)
+
+
+class _CacheImpl(caching.CompileResultCacheImpl):
+    def __init__(self, py_func: Any) -> None:
+        self._locator = _Locator.from_function(py_func, "")
+        name = f"{py_func.__module__}.{py_func.__qualname__}"
+        self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
+        self._lineno = py_func.__code__.co_firstlineno
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's cache with our locator, for which a cache that fails is a cache that is not there."""
+
+    _impl_class = _CacheImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except (
+            Exception
+        ) as reason:  # a truncated or foreign file may raise anything from its unpickling
+            log.info("compile cache of %s is unreadable, compiling anew: %r", self._name, reason)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as reason:  # an unreadable index, a full disk
+            log.info("compile cache of %s was not written: %r", self._name, reason)
+            self._forget()
+
+    def _forget(self) -> None:
+        try:
+            self.flush()
+        except OSError:
+            pass
+
+
+def cached(dispatcher: Any) -> Any:
+    """Let a jitted function use our cache; the folder is looked for at its first compilation."""
+    original = dispatcher.compile
+
+    @functools.wraps(original)
+    def compile_with_cache(sig: Any) -> Any:
+        if isinstance(dispatcher._cache, caching.NullCache) and cache_folder() is not None:
+            dispatcher._cache = _Cache(dispatcher.py_func)
+        return original(sig)
+
+    dispatcher.compile = compile_with_cache
+    return dispatcher
+
+
+class Kernel:
+    """A kernel's source, and its machine code for each element type that has been asked for."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._compiled: dict[str, CFunc] = {}
+        self._lock = threading.Lock()
+
+    def address(self, dtype: str) -> int:
+        """Address of the machine code for elements of `dtype`, compiled or loaded if it is the first call."""
+        code = self._compiled.get(dtype)
+        return (code or self._compile(dtype)).address
+
+    def _compile(self, dtype: str) -> CFunc:
+        with self._lock:
+            if dtype not in self._compiled:
+                element = types.CPointer(getattr(types, dtype))
+                numbers = (types.int64,) * 5
+                code = CFunc(self.function, ((element, *numbers), types.void), {}, dict(OPTIONS))
+                if cache_folder() is not None:
+                    code._cache = _Cache(self.function)
+                code.compile()
+                self._compiled[dtype] = code
+            return self._compiled[dtype]
+
+    @property
+    def compilations(self) -> int:
+        """How many element types this process has compiled or loaded; tests hold it against calls."""
+        return len(self._compiled)
+
+
+def kernel(function: Callable[..., None]) -> Kernel:
+    """Mark a function as a kernel."""
+    return Kernel(function)

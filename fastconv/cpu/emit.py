@@ -1,0 +1,99 @@
+"""Vector code in six words over llvmlite: shift, load, store, broadcast, fma, loop.
+
+A Python ``for`` in a generator is unrolled code; a ``with e.loop(...)`` is a loop in the machine. Lists given to
+`loop` are updated in place, which hides the phi nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+i32, i64 = ir.IntType(32), ir.IntType(64)
+pointer = ir.PointerType()
+SCALARS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int64": i64}
+SUFFIXES = {"float32": "f32", "float64": "f64"}
+
+
+class Emit:
+    """The words for vectors of `lanes` elements of `dtype` ("float32", "float64" or "int64")."""
+
+    def __init__(self, builder: ir.IRBuilder, dtype: str, lanes: int) -> None:
+        self.builder, self.dtype, self.lanes = builder, dtype, lanes
+        self.scalar = SCALARS[dtype]
+        self.vector = ir.VectorType(self.scalar, lanes)
+        self.align = 4 if dtype == "float32" else 8
+
+    def at(self, address: Any) -> Any:
+        """The pointer for an address that arrived as an integer."""
+        return self.builder.inttoptr(address, pointer)
+
+    def shift(self, base: Any, count: Any) -> Any:
+        """Pointer moved on by `count` elements."""
+        return self.builder.gep(base, [_value(count)], source_etype=self.scalar)
+
+    def times(self, count: Any, factor: Any) -> Any:
+        """The product of two int64."""
+        return self.builder.mul(count, _value(factor))
+
+    def integer(self, table: Any, index: Any) -> Any:
+        """table[index] of a table of int64."""
+        cell = self.builder.gep(table, [_value(index)], source_etype=i64)
+        return self.builder.load(cell, typ=i64)
+
+    def load(self, base: Any, first: Any = 0) -> Any:
+        """`lanes` elements from base[first], with no alignment promised."""
+        return self.builder.load(self.shift(base, first), typ=self.vector, align=self.align)
+
+    def store(self, vector: Any, base: Any, first: Any = 0) -> None:
+        """`lanes` elements to base[first], with no alignment promised."""
+        self.builder.store(vector, self.shift(base, first), align=self.align)
+
+    def broadcast(self, base: Any, index: Any = 0) -> Any:
+        """base[index] in every lane."""
+        scalar = self.builder.load(self.shift(base, index), typ=self.scalar, align=self.align)
+        undefined = self.vector(ir.Undefined)
+        seed = self.builder.insert_element(undefined, scalar, i32(0))
+        lane0 = ir.VectorType(i32, self.lanes)([0] * self.lanes)
+        return self.builder.shuffle_vector(seed, undefined, lane0)
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        """a * b + c in every lane; integers wrap."""
+        if self.dtype == "int64":
+            return self.builder.add(self.builder.mul(a, b), c)
+        name = f"llvm.fma.v{self.lanes}{SUFFIXES[self.dtype]}"
+        module = self.builder.module
+        fma = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(self.vector, [self.vector] * 3), name
+        )
+        return self.builder.call(fma, [a, b, c])
+
+    @contextmanager
+    def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
+        """Repeat the body `count` >= 1 times; the list `carried` is updated in place."""
+        b = self.builder
+        before, body, after = (
+            b.block,
+            b.append_basic_block("body"),
+            b.append_basic_block("after"),
+        )
+        b.branch(body)
+        b.position_at_end(body)
+        starts = [i64(0), *carried]
+        phis = [b.phi(value.type) for value in starts]
+        for phi, value in zip(phis, starts):
+            phi.add_incoming(value, before)
+        index, carried[:] = phis[0], phis[1:]
+        yield index
+        following = b.add(index, i64(1))
+        for phi, value in zip(phis, [following, *carried]):
+            phi.add_incoming(value, b.block)
+        b.cbranch(b.icmp_signed("<", following, count), body, after)
+        b.position_at_end(after)
+
+
+def _value(number: Any) -> Any:
+    return i64(number) if isinstance(number, int) else number

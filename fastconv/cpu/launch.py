@@ -1,0 +1,189 @@
+"""Starting a kernel: serially, or spread over threads by Numba's threading layer.
+
+One thin parallel loop starts every kernel of the library through its address, so the slow compilation of a parallel
+function is paid once. Measured against a pool of Python threads on two cores (2026-11): a launch costs 1.4 us here and
+about 45 us there, where a worker must first wake and take the GIL.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import prange
+from numba.core import types
+from numba.extending import intrinsic
+
+from .compile import OPTIONS, Kernel, cached
+
+# Below this many multiply-adds (or elements moved) a second thread costs more than it brings.
+SERIAL_WORK = 60_000
+
+
+@intrinsic
+def _call(
+    typing: Any, address: Any, job: Any, operands: Any, begin: Any, end: Any, thread: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number, pointer = ir.IntType(64), ir.PointerType()
+        machine_type = ir.FunctionType(ir.VoidType(), [pointer] + [number] * 5)
+        function = builder.inttoptr(args[0], machine_type.as_pointer())
+        builder.call(function, [pointer(None), *args[1:]])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate
+
+
+@cached
+@numba.njit(**OPTIONS)
+def _serial(address: int, job: Any, operands: Any, count: int) -> None:
+    _call(address, job.ctypes.data, operands.ctypes.data, 0, count, 0)
+
+
+@cached
+@numba.njit(parallel=True, **OPTIONS)
+def _parallel(address: int, job: Any, operands: Any, count: int, threads: int) -> None:
+    job_address, operands_address = job.ctypes.data, operands.ctypes.data
+    for thread in prange(threads):
+        begin, end = thread * count // threads, (thread + 1) * count // threads
+        _call(address, job_address, operands_address, begin, end, thread)
+
+
+def run(
+    kernel: Kernel, dtype: str, job: np.ndarray, operands: np.ndarray, count: int, threads: int
+) -> None:
+    """Do the work items ``0 .. count`` of a kernel on at most `threads` threads."""
+    if count == 0:
+        return
+    address = kernel.address(dtype)
+    threads = min(threads, count)
+    if threads == 1 or _layer.lost:
+        _serial(address, job, operands, count)
+        return
+    with _layer.guard():
+        _parallel(address, job, operands, count, threads)
+
+
+class _Layer:
+    """What must be known of Numba's threading layer: two of the three cannot do everything.
+
+    The workqueue layer aborts the process when two threads launch at once; GNU OpenMP kills a forked child that
+    launches. So launches are serialised under workqueue, and a forked child of a process that has launched runs
+    serially under OpenMP.
+    """
+
+    def __init__(self) -> None:
+        self.lost = False
+        self.name: str | None = None
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    @contextmanager
+    def _first(self) -> Iterator[None]:
+        with self._lock:
+            yield
+            self.name = numba.threading_layer()
+
+    def guard(self) -> Any:
+        """What a launch must hold."""
+        if self.name is None:
+            return self._first()
+        return self._lock if self.name == "workqueue" else nullcontext()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self.lost = self.lost or _launched_openmp()
+
+
+def _launched_openmp() -> bool:
+    """Whether a parallel region of GNU OpenMP, ours or a stranger's, may have run in this process."""
+    try:
+        return numba.threading_layer() == "omp"
+    except ValueError:  # no layer has been started
+        return False
+
+
+_layer = _Layer()
+
+
+# ---- how many threads -------------------------------------------------------------------------
+
+
+class _Choice(threading.local):
+    threads: int | None = None
+
+
+_choice = _Choice()
+
+
+def thread_count(work: float, threads: int | None = None) -> int:
+    """Threads for a call of `work` multiply-adds: what the caller asked for, else enough and no more."""
+    limit = numba.config.NUMBA_NUM_THREADS
+    if threads is not None:
+        return min(threads, limit)
+    if work < SERIAL_WORK:
+        return 1
+    return min(_choice.threads or numba.get_num_threads(), limit)
+
+
+def set_threads(threads: int) -> None:
+    """Number of threads that calls from this Python thread use unless ``threads=`` says otherwise.
+
+    Parameters
+    ----------
+    threads : int
+        At least 1; more than `numba.config.NUMBA_NUM_THREADS` counts as that many.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no integer, or less than 1.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.threads(1):
+    ...     fastconv.get_threads()
+    1
+    """
+    from ..geometry import as_int
+
+    _choice.threads = as_int("set_threads", "threads", threads, at_least=1)
+
+
+def get_threads() -> int:
+    """Number of threads that a large call from this Python thread uses.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_threads() >= 1
+    True
+    """
+    return thread_count(float("inf"))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Use `count` threads within a ``with`` block; see `set_threads`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.threads(1):
+    ...     fastconv.get_threads()
+    1
+    """
+    before = _choice.threads
+    set_threads(count)
+    try:
+        yield
+    finally:
+        _choice.threads = before

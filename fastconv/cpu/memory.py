@@ -1,0 +1,114 @@
+"""Typed access to raw addresses inside compiled code.
+
+Kernels get addresses and strides, not array objects: an array type would compile once more for each rank, layout and
+read-only flag, and its index checks would stand in the inner loops. `element` is a typed null pointer (see `compile`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+_i64, _pointer = ir.IntType(64), ir.PointerType()
+
+
+def _cell(context: Any, builder: Any, dtype: Any, address: Any, index: Any) -> tuple[Any, int]:
+    base = builder.inttoptr(address, _pointer)
+    cell = builder.gep(base, [index], source_etype=context.get_value_type(dtype))
+    return cell, dtype.bitwidth // 8
+
+
+@intrinsic
+def load(typing: Any, element: Any, address: Any, index: Any) -> Any:
+    """The element address[index]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        cell, align = _cell(context, builder, element.dtype, args[1], args[2])
+        return builder.load(cell, typ=context.get_value_type(element.dtype), align=align)
+
+    return element.dtype(element, types.int64, types.int64), generate
+
+
+@intrinsic
+def store(typing: Any, element: Any, address: Any, index: Any, value: Any) -> Any:
+    """Set the element address[index]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        cell, align = _cell(context, builder, element.dtype, args[1], args[2])
+        builder.store(args[3], cell, align=align)
+        return context.get_dummy_value()
+
+    return types.void(element, types.int64, types.int64, element.dtype), generate
+
+
+@intrinsic
+def word(typing: Any, address: Any, index: Any) -> Any:
+    """The int64 address[index] of a job, an operand list or a table."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        cell, align = _cell(context, builder, types.int64, args[0], args[1])
+        return builder.load(cell, typ=_i64, align=align)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def set_word(typing: Any, address: Any, index: Any, value: Any) -> Any:
+    """Set the int64 address[index] of a table."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        cell, align = _cell(context, builder, types.int64, args[0], args[1])
+        builder.store(args[2], cell, align=align)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def shift(typing: Any, element: Any, address: Any, count: Any) -> Any:
+    """The address `count` elements further on."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = _i64(element.dtype.bitwidth // 8)
+        return builder.add(args[1], builder.mul(args[2], size))
+
+    return types.int64(element, types.int64, types.int64), generate
+
+
+@intrinsic
+def copy(typing: Any, element: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` elements that lie side by side in both places."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, origin = (builder.inttoptr(args[i], _pointer) for i in (1, 2))
+        size = builder.mul(args[3], _i64(element.dtype.bitwidth // 8))
+        function = builder.module.declare_intrinsic(
+            "llvm.memcpy.p0.p0.i64", (), _memory_function([_pointer, _pointer, _i64])
+        )
+        builder.call(function, [to, origin, size, ir.IntType(1)(0)])
+        return context.get_dummy_value()
+
+    return types.void(element, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def clear(typing: Any, element: Any, target: Any, count: Any) -> Any:
+    """Set `count` elements that lie side by side to zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to = builder.inttoptr(args[1], _pointer)
+        size = builder.mul(args[2], _i64(element.dtype.bitwidth // 8))
+        function = builder.module.declare_intrinsic(
+            "llvm.memset.p0.i64", (), _memory_function([_pointer, ir.IntType(8), _i64])
+        )
+        builder.call(function, [to, ir.IntType(8)(0), size, ir.IntType(1)(0)])
+        return context.get_dummy_value()
+
+    return types.void(element, types.int64, types.int64), generate
+
+
+def _memory_function(arguments: list[Any]) -> ir.FunctionType:
+    return ir.FunctionType(ir.VoidType(), [*arguments, ir.IntType(1)])

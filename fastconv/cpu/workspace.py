@@ -1,0 +1,30 @@
+"""Scratch memory for kernels, kept from call to call: fresh pages would cost more than many a kernel."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+# As many calls may run at once without an allocation; what more return is freed.
+_kept: deque[np.ndarray] = deque(maxlen=8)
+# Larger blocks go back to the system after each call.
+_LARGEST_KEPT = 64 << 20
+
+
+@contextmanager
+def workspace(size: int) -> Iterator[int]:
+    """Address, a multiple of 64, of `size` bytes that nobody else uses within the ``with`` block."""
+    try:
+        block = _kept.pop()
+    except IndexError:
+        block = np.empty(0, np.uint8)
+    if len(block) < size + 64:
+        block = np.empty(size + 64, np.uint8)
+    try:
+        yield -(-block.ctypes.data // 64) * 64
+    finally:
+        if len(block) <= _LARGEST_KEPT:
+            _kept.append(block)
