@@ -11,6 +11,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+import numba
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -21,6 +23,13 @@ class Machine:
     vector_registers: int
     level1_bytes: int
     level2_bytes: int
+    cores: int
+    megahertz: float
+    copy_bandwidth: float = 10e9  # bytes/s; an assumption, for estimates only
+
+    def peak_flops(self, dtype: str) -> float:
+        """Estimated operations per second of all cores: two multiply-adds per lane and cycle."""
+        return self.cores * self.lanes(dtype) * 4 * self.megahertz * 1e6
 
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` in one vector."""
@@ -50,7 +59,24 @@ def machine() -> Machine:
 
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()[:3]
     vector_bytes, registers = vector_unit(triple.split("-")[0] or platform.machine(), features)
-    return Machine(cpu, vector_bytes, registers, _cache_bytes(1, 32), _cache_bytes(2, 512))
+    return Machine(
+        cpu,
+        vector_bytes,
+        registers,
+        _cache_bytes(1, 32),
+        _cache_bytes(2, 512),
+        numba.config.NUMBA_NUM_THREADS,
+        _megahertz(),
+    )
+
+
+def _megahertz() -> float:
+    """Clock of the first core, where the system tells, else 3000."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(float(line.split(":")[1]) for line in lines if line.startswith("cpu MHz"))
+    except (OSError, StopIteration, ValueError):
+        return 3000.0
 
 
 def _cache_bytes(level: int, default_kib: int) -> int:

@@ -5,7 +5,6 @@ An engine keeps its jobs by the strides of its arrays, so a repeated call only f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -222,6 +221,10 @@ class WeightGradient:
         self._jobs[x, gradient] = job, extra
         return job, extra
 
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        """The operand beside x is the output gradient, read in place."""
+        return weight
+
     def run(
         self, x: np.ndarray, gradient: np.ndarray, weight: np.ndarray, threads: int | None
     ) -> None:
@@ -263,9 +266,3 @@ class WeightGradient:
         width = int(job.words[WIDTH]) * (4 if self.dtype == "float32" else 8)
         items = self.geometry.groups * int(extra[2]) * int(job.words[BLOCKS])
         return count * (job.thread_bytes + box_pixels(job) * width) + items * int(extra[1]) * width
-
-
-def padded_share(geometry: ConvGeometry, lanes: int) -> float:
-    """Multiply-adds that tiles do over those that are asked for: channels fill whole vectors."""
-    targets = geometry.out_channels // geometry.groups
-    return math.ceil(targets / lanes) * lanes / targets

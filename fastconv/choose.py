@@ -1,0 +1,175 @@
+"""Choosing an algorithm: walk an ordered table; the first that does not refuse is taken.
+
+A new algorithm is one file in `cpu` and one row of `ALGORITHMS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import reference
+from .arrays import compute_dtype
+from .borders import FoldedBorder
+from .cpu.activation import NAMES, activation_number
+from .cpu.engine import Correlations, WeightGradient
+from .dtypes import ComplexParts, Widened
+from .geometry import ConvGeometry
+from .machine import Machine, machine
+from .plan import Decision, Engine, Verdict
+
+
+class Algorithm(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    advantage: str
+    refuses: Callable[[ConvGeometry, str, str], str | None]
+    padded_work: Callable[[ConvGeometry, str, Machine], float]  # multiply-adds done / asked for
+    efficiency: float  # share of the fma peak that the multiply-adds done reach
+    make: Callable[[ConvGeometry, str, str, int], Engine]
+
+
+def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if geometry.groups != geometry.in_channels:
+        return (
+            f"needs one input channel per group, not {geometry.in_channels // geometry.groups} "
+            f"({geometry.in_channels} channels in {geometry.groups} groups)"
+        )
+    if geometry.in_channels == 1 and geometry.out_channels == 1:
+        return "a single channel would leave all lanes but one empty"
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    multiplier = geometry.out_channels // geometry.in_channels
+    if operation == "input_gradient" and multiplier != 1:
+        return f"its input gradient needs one output per input channel, not {multiplier}"
+    if geometry.in_channels == 1:
+        return "one input channel feeds all outputs: direct fills the lanes as well"
+    return None
+
+
+def _make_direct(
+    geometry: ConvGeometry, dtype: str, operation: str, activation: int, pairwise: bool = False
+) -> Engine:
+    if operation == "weight_gradient":
+        return WeightGradient(geometry, dtype)
+    return Correlations(geometry, dtype, operation, pairwise=pairwise, activation=activation)
+
+
+def _direct_work(geometry: ConvGeometry, dtype: str, cpu: Machine) -> float:
+    """Output channels of a group fill whole vectors."""
+    targets = geometry.out_channels // geometry.groups
+    return math.ceil(targets / cpu.lanes(dtype)) * cpu.lanes(dtype) / targets
+
+
+class Reference:
+    """The definition of right as an engine."""
+
+    def __init__(self, geometry: ConvGeometry, operation: str, activation: int) -> None:
+        self._geometry, self._operation, self._activation = geometry, operation, activation
+
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+        """See `plan.Engine`."""
+        return weight, bias
+
+    def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
+        """See `plan.Engine`."""
+        weight, bias = packed
+        if self._operation == "forward":
+            result = reference.conv(self._geometry, source, weight, bias)
+        elif self._operation == "input_gradient":
+            result = reference.conv_transpose(self._geometry, source, weight, bias)
+        else:
+            result = reference.conv_weight(self._geometry, source, weight)
+        np.copyto(target, reference.activation(NAMES[self._activation], result))
+
+    def workspace_bytes(
+        self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
+    ) -> int:
+        """The padded copy; NumPy's temporaries are not counted."""
+        g = self._geometry
+        return 8 * g.batch * g.in_channels * math.prod(g.padded_size)
+
+
+ALGORITHMS = (
+    Algorithm(
+        "depthwise",
+        "one input channel per group: channels lie in the lanes, nothing is broadcast",
+        _refuse_depthwise,
+        lambda geometry, dtype, cpu: 1.0,
+        0.2,
+        functools.partial(_make_direct, pairwise=True),
+    ),
+    Algorithm(
+        "direct",
+        "register tiles of output channels by pixels, fits every geometry",
+        lambda geometry, dtype, operation: None,
+        _direct_work,
+        0.85,
+        _make_direct,
+    ),
+    Algorithm(
+        "reference",
+        "slow and obvious NumPy, for comparison",
+        lambda geometry, dtype, operation: None,
+        lambda geometry, dtype, cpu: 1.0,
+        0.002,
+        lambda geometry, dtype, operation, activation: Reference(geometry, operation, activation),
+    ),
+)
+
+
+def _verdict(row: Algorithm, geometry: ConvGeometry, dtype: str, operation: str) -> Verdict:
+    cpu = machine()
+    flops = round(2 * geometry.multiply_adds * row.padded_work(geometry, dtype, cpu))
+    shapes = (geometry.input_shape, geometry.weight_shape, geometry.output_shape)
+    moved = sum(math.prod(shape) for shape in shapes) * (4 if dtype == "float32" else 8)
+    seconds = max(flops / (cpu.peak_flops(dtype) * row.efficiency), moved / cpu.copy_bandwidth)
+    refusal = row.refuses(geometry, dtype, operation)
+    return Verdict(row.name, refusal, row.advantage, seconds, flops, moved)
+
+
+@functools.lru_cache(maxsize=512)
+def plan_conv(
+    op: str,
+    geometry: ConvGeometry,
+    dtype: np.dtype,
+    operation: str,
+    activation: str | None = None,
+    algorithm: str = "auto",
+) -> tuple[Decision, Engine]:
+    """The decision for a problem and the engine that carries it out.
+
+    Raises ValueError for an unknown algorithm or one that refuses the problem, with its reason.
+    """
+    compute = compute_dtype(dtype)
+    number = activation_number(op, activation, compute)
+    if number and dtype.kind == "c":
+        raise TypeError(f"{op}: activation {activation!r} of {dtype} is not defined")
+    real = ComplexParts.geometry(geometry) if dtype.kind == "c" else geometry
+    folded = operation == "input_gradient" and geometry.padding_mode != "zeros"
+    problem = real.without_padding() if folded else real
+    verdicts = tuple(_verdict(row, problem, compute, operation) for row in ALGORITHMS)
+    names = [row.name for row in ALGORITHMS]
+    if algorithm == "auto":
+        index = next(i for i, verdict in enumerate(verdicts) if verdict.refusal is None)
+        reason = verdicts[index].advantage
+    else:
+        if algorithm not in names:
+            raise ValueError(f"{op}: algorithm must be 'auto' or one of {names}, not {algorithm!r}")
+        index, reason = names.index(algorithm), "asked for by algorithm="
+        if verdicts[index].refusal is not None:
+            raise ValueError(f"{op}: algorithm {algorithm!r}: {verdicts[index].refusal}")
+    engine = ALGORITHMS[index].make(problem, compute, operation, number)
+    if folded:
+        engine = FoldedBorder(engine, real)
+    if dtype.kind == "c":
+        engine = ComplexParts(engine, operation)
+    elif dtype != compute:
+        engine = Widened(engine, compute)
+    decision = Decision(geometry, operation, str(dtype), names[index], reason, verdicts)
+    return decision, engine

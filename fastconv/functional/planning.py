@@ -1,0 +1,234 @@
+"""The doors that decide without running: plan, explain, output_shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import as_operand
+from ..choose import plan_conv
+from ..dtypes import KINDS, cast_bias
+from ..geometry import ConvGeometry, as_int, as_shape
+from ..plan import OPERATIONS, ConvPlan, Table
+
+MEMORY_FORMATS = ("channels_first", "channels_last")
+
+
+def plan(
+    input_shape: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    activation: str | None = None,
+    algorithm: str = "auto",
+    dtype: Any = None,
+    memory_format: str = "channels_first",
+    threads: int | None = None,
+) -> ConvPlan:
+    """Choose an algorithm and pack the weights once, for many inputs of one shape.
+
+    Parameters
+    ----------
+    input_shape : sequence of int, (N, C, *spatial) or (C, *spatial)
+    weight : array_like, shape (K, C/groups, *kernel)
+        One to three spatial axes. It is copied: later changes to it do not reach the plan.
+    bias : array_like, shape (K,), optional
+    stride, padding, dilation, groups, padding_mode, activation, algorithm, threads
+        As in `conv2d`.
+    dtype : dtype-like, optional
+        Of input and result; by default that of `weight`.
+    memory_format : {"channels_first", "channels_last"}
+        What the plan is made for; it accepts the other too.
+
+    Returns
+    -------
+    ConvPlan
+        Call it with an input; see also its `explain()`, `flops` and `workspace_bytes`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`; and if `memory_format` is unknown or `dtype` cannot hold the weights.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> w = np.array([[[[1, 2], [3, 4]]]], np.float32)
+    >>> blur = fastconv.plan((1, 1, 3, 3), w, padding="same", activation="relu")
+    >>> blur(np.eye(3, dtype=np.float32)[None, None])[0, 0]
+    array([[5., 2., 0.],
+           [3., 5., 2.],
+           [0., 3., 1.]], dtype=float32)
+    """
+    op = "plan"
+    w = as_operand(op, "weight", weight)
+    shape = as_shape(op, "input_shape", input_shape)
+    rank = _rank(op, w.shape)
+    geometry = ConvGeometry.forward(
+        op,
+        rank,
+        shape,
+        w.shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+    )
+    result = w.dtype if dtype is None else as_operand(op, "dtype", np.empty(0, dtype)).dtype
+    if KINDS[result.kind] != KINDS[w.dtype.kind] or not np.can_cast(w.dtype, result, "same_kind"):
+        raise TypeError(f"{op}: weight is {w.dtype}, which does not cast to dtype {result}")
+    b = None
+    if bias is not None:
+        b = cast_bias(op, as_operand(op, "bias", bias), result, geometry.out_channels)
+    if memory_format not in MEMORY_FORMATS:
+        raise ValueError(
+            f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"
+        )
+    if threads is not None:
+        threads = as_int(op, "threads", threads, at_least=1)
+    decision, engine = plan_conv(op, geometry, result, "forward", activation, algorithm)
+    return ConvPlan(
+        geometry,
+        decision,
+        engine,
+        engine.pack(w.astype(result), b),
+        has_bias=b is not None,
+        result_dtype=result,
+        memory_format=memory_format,
+        threads=threads,
+    )
+
+
+def explain(
+    input_shape: Any,
+    weight_shape: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    dtype: Any = np.float32,
+    operation: str = "forward",
+    algorithm: str = "auto",
+) -> Table:
+    """The table of algorithms for a problem, with the reason for or against each.
+
+    Parameters
+    ----------
+    input_shape : sequence of int, (N, C, *spatial) or (C, *spatial)
+    weight_shape : sequence of int, (K, C/groups, *kernel)
+    stride, padding, dilation, groups, padding_mode, algorithm
+        As in `conv2d`.
+    dtype : dtype-like, default float32
+    operation : {"forward", "input_gradient", "weight_gradient"}
+
+    Returns
+    -------
+    str
+        One row for each algorithm: operations, bytes moved at least, expected time, reason. The times
+        are estimates from clock, lanes and cores, to compare rows by.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> table = fastconv.explain((1, 32, 56, 56), (32, 1, 3, 3), padding=1, groups=32)
+    >>> [line.split()[1] for line in table.splitlines() if line.startswith("->")]
+    ['depthwise']
+    """
+    op = "explain"
+    if operation not in OPERATIONS:
+        raise ValueError(f"{op}: operation must be one of {OPERATIONS}, not {operation!r}")
+    shape = as_shape(op, "input_shape", input_shape)
+    weight = as_shape(op, "weight_shape", weight_shape)
+    geometry = ConvGeometry.forward(
+        op,
+        _rank(op, weight),
+        shape,
+        weight,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=padding_mode,
+    )
+    kind = as_operand(op, "dtype", np.empty(0, dtype)).dtype
+    return plan_conv(op, geometry, kind, operation, None, algorithm)[0].table()
+
+
+def output_shape(
+    input_shape: Any,
+    weight_shape: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    transposed: bool = False,
+    output_padding: Any = 0,
+) -> tuple[int, ...]:
+    """Shape of the result of a convolution or transposed convolution, by arithmetic alone.
+
+    Parameters
+    ----------
+    input_shape : sequence of int, (N, C, *spatial) or (C, *spatial)
+    weight_shape : sequence of int
+        (K, C/groups, *kernel); if `transposed`, (C, K/groups, *kernel).
+    stride, padding, dilation, groups
+        As in `conv2d`.
+    transposed : bool, default False
+    output_padding : int or tuple of int, default 0
+        As in `conv_transpose2d`; only if `transposed`.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d` and `conv_transpose2d`.
+
+    Examples
+    --------
+    Ten 5x5 filters on a 32x32 image, and a 3x3 window at stride 3 on 7 cells, where the last cell is
+    dropped:
+
+    >>> import fastconv
+    >>> fastconv.output_shape((3, 32, 32), (10, 3, 5, 5), padding=2)
+    (10, 32, 32)
+    >>> fastconv.output_shape((1, 7, 7), (1, 1, 3, 3), stride=3)
+    (1, 2, 2)
+    """
+    op = "output_shape"
+    shape = as_shape(op, "input_shape", input_shape)
+    weight = as_shape(op, "weight_shape", weight_shape)
+    rank = _rank(op, weight)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    if transposed:
+        g = ConvGeometry.transposed(
+            op, rank, shape, weight, output_padding=output_padding, **options
+        )
+        return g.input_shape if g.batched else g.input_shape[1:]
+    g = ConvGeometry.forward(op, rank, shape, weight, **options)
+    return g.output_shape if g.batched else g.output_shape[1:]
+
+
+def _rank(op: str, weight_shape: tuple[int, ...]) -> int:
+    if not 3 <= len(weight_shape) <= 5:
+        raise ValueError(
+            f"{op}: weight must have 3 to 5 dimensions (K, C/groups, *kernel), not {weight_shape}"
+        )
+    return len(weight_shape) - 2

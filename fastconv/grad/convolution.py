@@ -1,0 +1,560 @@
+"""The doors of the gradients of convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import as_operand
+from ..choose import plan_conv
+from ..dtypes import result_dtype
+from ..functional.convolution import conv_geometry, run_engine
+from ..geometry import ConvGeometry, as_shape
+
+
+def _check_gradient(op: str, geometry: ConvGeometry, gradient: np.ndarray) -> np.ndarray:
+    """grad_output with its batch axis, its shape checked."""
+    expected = geometry.output_shape if geometry.batched else geometry.output_shape[1:]
+    if gradient.shape != expected:
+        raise ValueError(
+            f"{op}: grad_output has shape {gradient.shape}, the output of this convolution has "
+            f"{expected}"
+        )
+    return gradient if geometry.batched else gradient[None]
+
+
+def _conv_input(
+    op: str,
+    rank: int,
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    geometry_options: dict[str, Any],
+    options: dict[str, Any],
+) -> np.ndarray:
+    w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
+    shape = as_shape(op, "input_size", input_size)
+    geometry = conv_geometry(op, rank, shape, w.shape, **geometry_options)
+    source = _check_gradient(op, geometry, gradient)
+    dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
+    _, engine = plan_conv(op, geometry, dtype, "input_gradient", None, options["algorithm"])
+    return run_engine(
+        op,
+        engine,
+        source.astype(dtype, copy=False),
+        engine.pack(w.astype(dtype, copy=False), None),
+        geometry.input_shape,
+        dtype,
+        options["out"],
+        options["threads"],
+        geometry.batched,
+        (gradient, w),
+    )
+
+
+def _conv_weight(
+    op: str,
+    rank: int,
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    geometry_options: dict[str, Any],
+    options: dict[str, Any],
+) -> np.ndarray:
+    x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
+    shape = as_shape(op, "weight_size", weight_size)
+    geometry = conv_geometry(op, rank, x.shape, shape, **geometry_options)
+    dy = _check_gradient(op, geometry, gradient)
+    dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
+    _, engine = plan_conv(op, geometry, dtype, "weight_gradient", None, options["algorithm"])
+    if geometry.batch == 0:
+        engine = _Zeros()
+    source = x.astype(dtype, copy=False)
+    return run_engine(
+        op,
+        engine,
+        source if geometry.batched else source[None],
+        engine.pack(dy.astype(dtype, copy=False), None),
+        shape,
+        dtype,
+        options["out"],
+        options["threads"],
+        True,
+        (x, gradient),
+    )
+
+
+class _Zeros:
+    """The weight gradient of an empty batch."""
+
+    def pack(self, weight: np.ndarray, bias: None) -> np.ndarray:
+        return weight
+
+    def run(self, source: Any, packed: Any, target: np.ndarray, threads: int | None) -> None:
+        target[...] = 0
+
+
+def _conv_bias(op: str, rank: int, grad_output: Any) -> np.ndarray:
+    gradient = as_operand(op, "grad_output", grad_output)
+    if gradient.ndim not in (rank + 1, rank + 2):
+        raise ValueError(
+            f"{op}: grad_output must have {rank + 2} dimensions (N, K, *spatial) or {rank + 1} "
+            f"without the batch, not shape {gradient.shape}"
+        )
+    axes = tuple(a for a in range(gradient.ndim) if a != gradient.ndim - rank - 1)
+    wide = np.float32 if gradient.dtype == np.float16 else gradient.dtype
+    return gradient.sum(axis=axes, dtype=wide).astype(gradient.dtype, copy=False)
+
+
+def conv1d_input(
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Gradient of `fastconv.conv1d` with respect to its input.
+
+    Parameters
+    ----------
+    input_size : sequence of int, (N, C, L) or (C, L)
+        Shape of the input.
+    weight : array_like, shape (K, C/groups, R)
+    grad_output : array_like, shape (N, K, P) or (K, P)
+        Gradient with respect to the output.
+    stride, padding, dilation, groups, padding_mode
+        Those of the forward convolution.
+    algorithm, out, threads
+        As in `fastconv.conv1d`.
+
+    Returns
+    -------
+    ndarray, shape `input_size`
+        In the memory format of `grad_output`. Nothing is conjugated.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fastconv.conv1d`, and if `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> dy = np.array([[[1, 10]]], np.float32)
+    >>> w = np.array([[[2, 3]]], np.float32)
+    >>> fastconv.grad.conv1d_input((1, 1, 3), w, dy)[0, 0]
+    array([ 2., 23., 30.], dtype=float32)
+    """
+    return _conv_input(
+        "conv1d_input",
+        1,
+        input_size,
+        weight,
+        grad_output,
+        {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        },
+        {"algorithm": algorithm, "out": out, "threads": threads},
+    )
+
+
+def conv2d_input(
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Gradient of `fastconv.conv2d` with respect to its input.
+
+    Parameters
+    ----------
+    input_size : sequence of int, (N, C, H, W) or (C, H, W)
+        Shape of the input.
+    weight : array_like, shape (K, C/groups, R, S)
+    grad_output : array_like, shape (N, K, P, Q) or (K, P, Q)
+        Gradient with respect to the output.
+    stride, padding, dilation, groups, padding_mode
+        Those of the forward convolution.
+    algorithm, out, threads
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray, shape `input_size`
+        In the memory format of `grad_output`. Nothing is conjugated.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fastconv.conv2d`, and if `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> dy = np.array([[[[1, 10]]]], np.float32)
+    >>> w = np.array([[[[2, 3]]]], np.float32)
+    >>> fastconv.grad.conv2d_input((1, 1, 1, 3), w, dy)[0, 0]
+    array([[ 2., 23., 30.]], dtype=float32)
+    """
+    return _conv_input(
+        "conv2d_input",
+        2,
+        input_size,
+        weight,
+        grad_output,
+        {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        },
+        {"algorithm": algorithm, "out": out, "threads": threads},
+    )
+
+
+def conv3d_input(
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Gradient of `fastconv.conv3d` with respect to its input.
+
+    Parameters
+    ----------
+    input_size : sequence of int, (N, C, D, H, W) or (C, D, H, W)
+        Shape of the input.
+    weight : array_like, shape (K, C/groups, T, R, S)
+    grad_output : array_like, shape (N, K, O, P, Q) or (K, O, P, Q)
+        Gradient with respect to the output.
+    stride, padding, dilation, groups, padding_mode
+        Those of the forward convolution.
+    algorithm, out, threads
+        As in `fastconv.conv3d`.
+
+    Returns
+    -------
+    ndarray, shape `input_size`
+        In the memory format of `grad_output`. Nothing is conjugated.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fastconv.conv3d`, and if `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> dy = np.array([[[[[1, 10]]]]], np.float32)
+    >>> w = np.array([[[[[2, 3]]]]], np.float32)
+    >>> fastconv.grad.conv3d_input((1, 1, 1, 1, 3), w, dy)[0, 0]
+    array([[[ 2., 23., 30.]]], dtype=float32)
+    """
+    return _conv_input(
+        "conv3d_input",
+        3,
+        input_size,
+        weight,
+        grad_output,
+        {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        },
+        {"algorithm": algorithm, "out": out, "threads": threads},
+    )
+
+
+def conv1d_weight(
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Gradient of `fastconv.conv1d` with respect to its weight.
+
+    Parameters
+    ----------
+    input : array_like, shape (N, C, L) or (C, L)
+    weight_size : sequence of int, (K, C/groups, R)
+        Shape of the weight.
+    grad_output : array_like, shape (N, K, P) or (K, P)
+        Gradient with respect to the output.
+    stride, padding, dilation, groups, padding_mode
+        Those of the forward convolution.
+    algorithm, out, threads
+        As in `fastconv.conv1d`.
+
+    Returns
+    -------
+    ndarray, shape `weight_size`
+        Summed over fixed chunks in a fixed order: the same bits for any number of threads.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fastconv.conv1d`, and if `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = np.array([[[2, 3, 4]]], np.float32)
+    >>> dy = np.array([[[1, 10]]], np.float32)
+    >>> fastconv.grad.conv1d_weight(x, (1, 1, 2), dy).ravel()
+    array([32., 43.], dtype=float32)
+    """
+    return _conv_weight(
+        "conv1d_weight",
+        1,
+        input,
+        weight_size,
+        grad_output,
+        {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        },
+        {"algorithm": algorithm, "out": out, "threads": threads},
+    )
+
+
+def conv2d_weight(
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Gradient of `fastconv.conv2d` with respect to its weight.
+
+    Parameters
+    ----------
+    input : array_like, shape (N, C, H, W) or (C, H, W)
+    weight_size : sequence of int, (K, C/groups, R, S)
+        Shape of the weight.
+    grad_output : array_like, shape (N, K, P, Q) or (K, P, Q)
+        Gradient with respect to the output.
+    stride, padding, dilation, groups, padding_mode
+        Those of the forward convolution.
+    algorithm, out, threads
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray, shape `weight_size`
+        Summed over fixed chunks in a fixed order: the same bits for any number of threads.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fastconv.conv2d`, and if `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = np.array([[[[2, 3, 4]]]], np.float32)
+    >>> dy = np.array([[[[1, 10]]]], np.float32)
+    >>> fastconv.grad.conv2d_weight(x, (1, 1, 1, 2), dy).ravel()
+    array([32., 43.], dtype=float32)
+    """
+    return _conv_weight(
+        "conv2d_weight",
+        2,
+        input,
+        weight_size,
+        grad_output,
+        {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        },
+        {"algorithm": algorithm, "out": out, "threads": threads},
+    )
+
+
+def conv3d_weight(
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Gradient of `fastconv.conv3d` with respect to its weight.
+
+    Parameters
+    ----------
+    input : array_like, shape (N, C, D, H, W) or (C, D, H, W)
+    weight_size : sequence of int, (K, C/groups, T, R, S)
+        Shape of the weight.
+    grad_output : array_like, shape (N, K, O, P, Q) or (K, O, P, Q)
+        Gradient with respect to the output.
+    stride, padding, dilation, groups, padding_mode
+        Those of the forward convolution.
+    algorithm, out, threads
+        As in `fastconv.conv3d`.
+
+    Returns
+    -------
+    ndarray, shape `weight_size`
+        Summed over fixed chunks in a fixed order: the same bits for any number of threads.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fastconv.conv3d`, and if `grad_output` has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = np.array([[[[[2, 3, 4]]]]], np.float32)
+    >>> dy = np.array([[[[[1, 10]]]]], np.float32)
+    >>> fastconv.grad.conv3d_weight(x, (1, 1, 1, 1, 2), dy).ravel()
+    array([32., 43.], dtype=float32)
+    """
+    return _conv_weight(
+        "conv3d_weight",
+        3,
+        input,
+        weight_size,
+        grad_output,
+        {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+            "padding_mode": padding_mode,
+        },
+        {"algorithm": algorithm, "out": out, "threads": threads},
+    )
+
+
+def conv1d_bias(grad_output: Any) -> np.ndarray:
+    """Gradient of `fastconv.conv1d` with respect to its bias: the sum over images and pixels.
+
+    Parameters
+    ----------
+    grad_output : array_like, shape (N, K, P) or (K, P)
+
+    Returns
+    -------
+    ndarray, shape (K,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `grad_output` has another number of dimensions or an unsupported dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.grad.conv1d_bias(np.array([[[1, 10]]], np.float32))
+    array([11.], dtype=float32)
+    """
+    return _conv_bias("conv1d_bias", 1, grad_output)
+
+
+def conv2d_bias(grad_output: Any) -> np.ndarray:
+    """Gradient of `fastconv.conv2d` with respect to its bias: the sum over images and pixels.
+
+    Parameters
+    ----------
+    grad_output : array_like, shape (N, K, P, Q) or (K, P, Q)
+
+    Returns
+    -------
+    ndarray, shape (K,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `grad_output` has another number of dimensions or an unsupported dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.grad.conv2d_bias(np.array([[[[1, 10]]]], np.float32))
+    array([11.], dtype=float32)
+    """
+    return _conv_bias("conv2d_bias", 2, grad_output)
+
+
+def conv3d_bias(grad_output: Any) -> np.ndarray:
+    """Gradient of `fastconv.conv3d` with respect to its bias: the sum over images and pixels.
+
+    Parameters
+    ----------
+    grad_output : array_like, shape (N, K, O, P, Q) or (K, O, P, Q)
+
+    Returns
+    -------
+    ndarray, shape (K,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `grad_output` has another number of dimensions or an unsupported dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.grad.conv3d_bias(np.array([[[[[1, 10]]]]], np.float32))
+    array([11.], dtype=float32)
+    """
+    return _conv_bias("conv3d_bias", 3, grad_output)

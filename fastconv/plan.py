@@ -1,0 +1,194 @@
+"""Decisions as values: which algorithm, why, at what cost, and a plan that holds packed weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .arrays import as_operand, check_out, empty, is_channels_last
+from .geometry import ConvGeometry
+
+OPERATIONS = ("forward", "input_gradient", "weight_gradient")
+
+
+class Table(str):
+    """Text that an interactive prompt shows as it is."""
+
+    __repr__ = str.__str__
+
+
+class Engine(Protocol):
+    """What an algorithm makes of a geometry: see `cpu.engine`."""
+
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+        """Weights and bias in the order in which the algorithm reads them."""
+
+    def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
+        """Fill `target`."""
+
+    def workspace_bytes(
+        self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
+    ) -> int:
+        """Bytes needed beside arrays of these element strides."""
+
+
+class Verdict(NamedTuple):
+    """One row of the table: an algorithm, the reason against it (or None), and its estimated cost."""
+
+    algorithm: str
+    refusal: str | None
+    advantage: str
+    seconds: float
+    flops: int
+    moved_bytes: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of choosing: every row of the table, and the algorithm taken."""
+
+    geometry: ConvGeometry
+    operation: str
+    dtype: str
+    algorithm: str
+    reason: str
+    verdicts: tuple[Verdict, ...]
+
+    def table(self) -> Table:
+        """The rows as aligned text."""
+        g = self.geometry
+        head = (
+            f"{self.operation.replace('_', ' ')} of {g.input_shape} by {g.weight_shape} -> "
+            f"{g.output_shape}, {self.dtype}, stride {g.stride}, padding {g.padding}, "
+            f"dilation {g.dilation}, groups {g.groups}"
+        )
+        rows = [("", "algorithm", "MFLOP", "MB moved", "expected ms", "why")]
+        for v in self.verdicts:
+            chosen = v.algorithm == self.algorithm
+            why = self.reason if chosen else v.refusal or f"possible; {self.algorithm} is preferred"
+            cost = (f"{v.flops / 1e6:.2f}", f"{v.moved_bytes / 1e6:.2f}", f"{v.seconds * 1e3:.3f}")
+            rows.append(
+                ("->" if chosen else "", v.algorithm, *(cost if not v.refusal else "---"), why)
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            f"{a:<{widths[0]}} {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  "
+            f"{e:>{widths[4]}}  {why}"
+            for a, b, c, d, e, why in rows
+        ]
+        return Table("\n".join([head, *lines]))
+
+
+class ConvPlan:
+    """A convolution with its weights packed, for many inputs of one shape.
+
+    Made by `fastconv.plan`. Calling it convolves; the input may come in either memory format.
+
+    Attributes
+    ----------
+    algorithm : str
+        The algorithm that was chosen.
+    geometry : ConvGeometry
+        Sizes and options.
+    flops : int
+        Floating-point operations of one call: two for each multiply-add, two for a bias, if any.
+    memory_format : str
+        "channels_first" or "channels_last": what the plan was made for.
+    """
+
+    def __init__(
+        self,
+        geometry: ConvGeometry,
+        decision: Decision,
+        engine: Engine,
+        packed: Any,
+        *,
+        has_bias: bool,
+        result_dtype: np.dtype,
+        memory_format: str,
+        threads: int | None,
+    ) -> None:
+        self.geometry, self.memory_format = geometry, memory_format
+        self._decision, self._engine, self._packed = decision, engine, packed
+        self._has_bias, self._dtype, self._threads = has_bias, result_dtype, threads
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the chosen algorithm."""
+        return self._decision.algorithm
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one call."""
+        outputs = math.prod(self.geometry.output_shape)
+        return 2 * self.geometry.multiply_adds + (outputs if self._has_bias else 0)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes that a call in the plan's memory format needs beside its arrays and packed weights."""
+        return self._engine.workspace_bytes(
+            self._strides(self.geometry.input_shape),
+            self._strides(self.geometry.output_shape),
+            self._threads,
+        )
+
+    def explain(self) -> Table:
+        """The table of algorithms with the reason for or against each, and the plan's memory."""
+        other = "last" if self.memory_format == "channels_first" else "first"
+        return Table(
+            f"{self._decision.table()}\n"
+            f"tuned for {self.memory_format}; channels_{other} input is laid out while it is packed\n"
+            f"workspace: {self.workspace_bytes / 1e6:.2f} MB"
+        )
+
+    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, C, *spatial) or (C, *spatial)
+            Of the plan's input shape and a dtype that casts safely to the plan's.
+        out : ndarray, optional
+            Takes the result; must not overlap `x`.
+
+        Returns
+        -------
+        ndarray
+            `out`, or a new array in the memory format of `x`.
+
+        Raises
+        ------
+        ValueError
+            If a shape differs from the plan's, or `out` overlaps `x`.
+        TypeError
+            If the dtype of `x` cannot be cast to the plan's.
+        """
+        g = self.geometry
+        x = as_operand("plan", "x", x)
+        shape = g.input_shape if g.batched else g.input_shape[1:]
+        if x.shape != shape:
+            raise ValueError(f"plan: x has shape {x.shape}, the plan is for {shape}")
+        if x.dtype != self._dtype:
+            if not np.can_cast(x.dtype, self._dtype, "safe") or x.dtype.kind != self._dtype.kind:
+                raise TypeError(f"plan: x has dtype {x.dtype}, the plan is for {self._dtype}")
+            x = x.astype(self._dtype)
+        source = x if g.batched else x[None]
+        if out is not None:
+            check_out("plan", out, g.output_shape[not g.batched :], self._dtype, x)
+            target = out if g.batched else out[None]
+        else:
+            target = empty(g.output_shape, self._dtype, is_channels_last(source))
+        if source.size:
+            self._engine.run(source, self._packed, target, self._threads)
+        return target if g.batched else target[0]
+
+    def _strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Element strides of an array of this shape (N, C, *spatial) in the plan's format."""
+        if self.memory_format == "channels_first":
+            return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+        order = (shape[0], *shape[2:], shape[1])
+        steps = [math.prod(order[i + 1 :]) for i in range(len(order))]
+        return (steps[0], steps[-1], *steps[1:-1])
