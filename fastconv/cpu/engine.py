@@ -72,6 +72,7 @@ class Correlations:
         self.pairwise, self.activation = pairwise, activation
         g = geometry
         self._jobs: dict[tuple, tuple[Job, ...]] = {}
+        self._packing: tuple[tuple[int, ...], list[tuple[np.ndarray, int]]] | None = None
         self.multiplier = g.out_channels // g.in_channels if pairwise else 1
         self.groups = 1 if pairwise else g.groups
         forward = operation == "forward"
@@ -116,38 +117,42 @@ class Correlations:
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Packed:
         """Weights (K, C/groups, *kernel) and bias in the order in which tiles read them."""
-        steps = element_strides(weight)
+        blocks, width, _ = self._blocks()
+        padded = np.zeros((self.groups, blocks * width), weight.dtype)
+        if bias is not None:
+            padded[:, : self.target_channels] = bias.reshape(self.groups, -1)
+        packed = []
+        for job, size in self._weight_jobs(element_strides(weight)):
+            block = np.empty(size, weight.dtype)
+            operands = np.array([weight.ctypes.data, block.ctypes.data], np.int64)
+            threads = launch.thread_count(size)
+            launch.run(pack_weights, self.dtype, job, operands, self.groups * blocks, threads)
+            packed.append(block)
+        return Packed(tuple(packed), padded)
+
+    def _weight_jobs(self, steps: tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
+        """For each correlation the packing job for a weight of these strides, and the packed size."""
+        known = self._packing
+        if known is not None and known[0] == steps:
+            return known[1]
         forward = self.operation == "forward"
         per_group = self.geometry.out_channels // self.groups
-        target_step, source_step = (
-            (steps[0], steps[1])
-            if forward or self.pairwise
-            else (
-                steps[1],
-                steps[0],
-            )
-        )
+        swapped = not (forward or self.pairwise)
+        target_step, source_step = (steps[1], steps[0]) if swapped else (steps[0], steps[1])
         rank = self.geometry.rank
         zeros = (0,) * (rank + 2)
         kernel_steps = (0,) * (3 - rank) + steps[2:]
         depth = 1 if self.pairwise else self.source_channels
-        packed = []
         blocks, width, lanes = self._blocks()
+        jobs = []
         for axes in self._lower(self.geometry, zeros, zeros):
             rows = row_offsets(axes, kernel_steps, depth, source_step)
             numbers = [self.target_channels, blocks, width, lanes, len(rows)]
             words = np.array([*numbers, per_group * steps[0], target_step], np.int64)
-            block = np.empty(self.groups * blocks * len(rows) * width, weight.dtype)
-            operands = np.array([weight.ctypes.data, block.ctypes.data], np.int64)
-            items = self.groups * blocks
-            threads = launch.thread_count(block.size)
             job = np.concatenate([words, rows])
-            launch.run(pack_weights, self.dtype, job, operands, items, threads)
-            packed.append(block)
-        padded = np.zeros((self.groups, blocks * width), weight.dtype)
-        if bias is not None:
-            padded[:, : self.target_channels] = bias.reshape(self.groups, -1)
-        return Packed(tuple(packed), padded)
+            jobs.append((job, self.groups * blocks * len(rows) * width))
+        self._packing = (steps, jobs)
+        return jobs
 
     def _blocks(self) -> tuple[int, int, int]:
         lanes = machine().lanes(self.dtype)

@@ -1,6 +1,6 @@
 """The doors of convolution and transposed convolution.
 
-Every door is three statements: the geometry, the engine, run.
+Every door is three statements: the operands, the geometry, and the run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from ..arrays import as_operand, check_out, empty, is_channels_last
 from ..choose import plan_conv
 from ..dtypes import cast_bias, result_dtype
-from ..geometry import ConvGeometry, as_int
+from ..geometry import ConvGeometry, Size, as_int
 
 _forward = functools.lru_cache(maxsize=1024)(ConvGeometry.forward)
 _transposed = functools.lru_cache(maxsize=1024)(ConvGeometry.transposed)
@@ -25,111 +25,87 @@ def _exact(value: Any) -> bool:
     return kind is int or kind is str or (kind is tuple and all(map(_exact, value)))
 
 
-def conv_geometry(op: str, rank: int, x: Any, weight: Any, **options: Any) -> ConvGeometry:
+def forward_geometry(
+    op: str, rank: int, input_shape: Size, weight_shape: Size, **options: Any
+) -> ConvGeometry:
     """`ConvGeometry.forward`, remembered for arguments that are plain."""
     make = _forward if all(map(_exact, options.values())) else ConvGeometry.forward
-    return make(op, rank, x, weight, **options)
+    return make(op, rank, input_shape, weight_shape, **options)
 
 
-def transposed_geometry(op: str, rank: int, x: Any, weight: Any, **options: Any) -> ConvGeometry:
+def transposed_geometry(
+    op: str, rank: int, input_shape: Size, weight_shape: Size, **options: Any
+) -> ConvGeometry:
     """`ConvGeometry.transposed`, remembered for arguments that are plain."""
     make = _transposed if all(map(_exact, options.values())) else ConvGeometry.transposed
-    return make(op, rank, x, weight, **options)
+    return make(op, rank, input_shape, weight_shape, **options)
 
 
-def run_engine(
+def run(
     op: str,
-    engine: Any,
-    source: np.ndarray,
-    packed: Any,
-    shape: tuple[int, ...],
+    operation: str,
+    geometry: ConvGeometry,
     dtype: np.dtype,
-    out: Any,
-    threads: int | None,
-    batched: bool,
-    others: tuple[np.ndarray | None, ...],
+    source: np.ndarray,
+    other: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    out: Any = None,
+    threads: Any = None,
 ) -> np.ndarray:
-    """Run an engine into `out` or a new array of `shape` (N, channels, *spatial)."""
+    """Choose an engine for one of the three operations and run it.
+
+    `source` has the batch axis if the geometry is batched; `other` is the weight, or the output gradient
+    (with its batch axis) of a weight gradient. The result is in the memory format of `source`.
+    """
     if threads is not None:
         threads = as_int(op, "threads", threads, at_least=1)
+    _, engine = plan_conv(op, geometry, dtype, operation, activation, algorithm)
+    shape = {
+        "forward": geometry.output_shape,
+        "input_gradient": geometry.input_shape,
+        "weight_gradient": geometry.weight_shape,
+    }[operation]
+    lone = not geometry.batched
+    x = source[None] if lone else source
+    unbatch = lone and operation != "weight_gradient"
     if out is None:
-        target = empty(shape, dtype, is_channels_last(source))
+        target = empty(shape, dtype, operation != "weight_gradient" and is_channels_last(x))
     else:
-        check_out(op, out, shape if batched else shape[1:], dtype, *others)
-        target = out if batched else out[None]
-    if target.size:
-        engine.run(source, packed, target, threads)
+        check_out(op, out, shape[1:] if unbatch else shape, dtype, source, other, bias)
+        target = out[None] if unbatch else out
+    if geometry.batch == 0:
+        target[...] = 0
+    else:
+        packed = engine.pack(other.astype(dtype, copy=False), bias)
+        engine.run(x.astype(dtype, copy=False), packed, target, threads)
     if out is not None:
         return out
-    return target if batched else target[0]
+    return target[0] if unbatch else target
 
 
-def _conv(
+def _convolve(
     op: str,
+    operation: str,
     rank: int,
     input: Any,
     weight: Any,
     bias: Any,
     geometry_options: dict[str, Any],
-    options: dict[str, Any],
+    **options: Any,
 ) -> np.ndarray:
-    """Forward convolution of any rank."""
+    """A convolution ("forward"), or a transposed one ("input_gradient"), from a door's arguments."""
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
-    b = None if bias is None else as_operand(op, "bias", bias)
-    geometry = conv_geometry(op, rank, x.shape, w.shape, **geometry_options)
+    forward = operation == "forward"
+    make = forward_geometry if forward else transposed_geometry
+    geometry = make(op, rank, x.shape, w.shape, **geometry_options)
     dtype = result_dtype(op, ("input", "weight"), x, w)
-    if b is not None:
-        b = cast_bias(op, b, dtype, geometry.out_channels)
-    _, engine = plan_conv(
-        op, geometry, dtype, "forward", options["activation"], options["algorithm"]
-    )
-    source = x.astype(dtype, copy=False)
-    return run_engine(
-        op,
-        engine,
-        source if geometry.batched else source[None],
-        engine.pack(w.astype(dtype, copy=False), b),
-        geometry.output_shape,
-        dtype,
-        options["out"],
-        options["threads"],
-        geometry.batched,
-        (x, w, b),
-    )
-
-
-def _conv_transpose(
-    op: str,
-    rank: int,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    geometry_options: dict[str, Any],
-    options: dict[str, Any],
-) -> np.ndarray:
-    """Transposed convolution of any rank: the input gradient of its forward geometry."""
-    x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
-    b = None if bias is None else as_operand(op, "bias", bias)
-    geometry = transposed_geometry(op, rank, x.shape, w.shape, **geometry_options)
-    dtype = result_dtype(op, ("input", "weight"), x, w)
-    if b is not None:
-        b = cast_bias(op, b, dtype, geometry.in_channels)
-    _, engine = plan_conv(
-        op, geometry, dtype, "input_gradient", options["activation"], options["algorithm"]
-    )
-    source = x.astype(dtype, copy=False)
-    return run_engine(
-        op,
-        engine,
-        source if geometry.batched else source[None],
-        engine.pack(w.astype(dtype, copy=False), b),
-        geometry.input_shape,
-        dtype,
-        options["out"],
-        options["threads"],
-        geometry.batched,
-        (x, w, b),
-    )
+    if bias is not None:
+        channels = geometry.out_channels if forward else geometry.in_channels
+        bias = cast_bias(op, as_operand(op, "bias", bias), dtype, channels)
+    return run(op, operation, geometry, dtype, x, w, bias, **options)
 
 
 def conv1d(
@@ -180,8 +156,9 @@ def conv1d(
     >>> fastconv.conv1d(x, w, padding="causal")[0, 0]
     array([10., 21., 32., 43.], dtype=float32)
     """
-    return _conv(
+    return _convolve(
         "conv1d",
+        "forward",
         1,
         input,
         weight,
@@ -193,7 +170,10 @@ def conv1d(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"activation": activation, "algorithm": algorithm, "out": out, "threads": threads},
+        activation=activation,
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -280,8 +260,9 @@ def conv2d(
     array([[27., 16.],
            [20.,  8.]], dtype=float32)
     """
-    return _conv(
+    return _convolve(
         "conv2d",
+        "forward",
         2,
         input,
         weight,
@@ -293,7 +274,10 @@ def conv2d(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"activation": activation, "algorithm": algorithm, "out": out, "threads": threads},
+        activation=activation,
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -342,8 +326,9 @@ def conv3d(
     array([[[ 4.,  6.],
             [ 8., 10.]]], dtype=float32)
     """
-    return _conv(
+    return _convolve(
         "conv3d",
+        "forward",
         3,
         input,
         weight,
@@ -355,7 +340,10 @@ def conv3d(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"activation": activation, "algorithm": algorithm, "out": out, "threads": threads},
+        activation=activation,
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -402,8 +390,9 @@ def conv_transpose1d(
     >>> fastconv.conv_transpose1d(x, w, stride=2)[0, 0]
     array([  1.,  10., 102.,  20., 200.], dtype=float32)
     """
-    return _conv_transpose(
+    return _convolve(
         "conv_transpose1d",
+        "input_gradient",
         1,
         input,
         weight,
@@ -415,7 +404,10 @@ def conv_transpose1d(
             "groups": groups,
             "dilation": dilation,
         },
-        {"activation": activation, "algorithm": algorithm, "out": out, "threads": threads},
+        activation=activation,
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -475,8 +467,9 @@ def conv_transpose2d(
     >>> fastconv.conv_transpose2d(x, w, stride=(1, 2))[0, 0]
     array([[  1.,  10., 102.,  20., 200.]], dtype=float32)
     """
-    return _conv_transpose(
+    return _convolve(
         "conv_transpose2d",
+        "input_gradient",
         2,
         input,
         weight,
@@ -488,7 +481,10 @@ def conv_transpose2d(
             "groups": groups,
             "dilation": dilation,
         },
-        {"activation": activation, "algorithm": algorithm, "out": out, "threads": threads},
+        activation=activation,
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -534,8 +530,9 @@ def conv_transpose3d(
     >>> fastconv.conv_transpose3d(x, w, output_padding=(0, 0, 1), dilation=(1, 1, 2))[0, 0]
     array([[[ 1.,  2., 10., 20.,  0.]]], dtype=float32)
     """
-    return _conv_transpose(
+    return _convolve(
         "conv_transpose3d",
+        "input_gradient",
         3,
         input,
         weight,
@@ -547,5 +544,8 @@ def conv_transpose3d(
             "groups": groups,
             "dilation": dilation,
         },
-        {"activation": activation, "algorithm": algorithm, "out": out, "threads": threads},
+        activation=activation,
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )

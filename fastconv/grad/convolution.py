@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_operand
-from ..choose import plan_conv
 from ..dtypes import result_dtype
-from ..functional.convolution import conv_geometry, run_engine
+from ..functional.convolution import forward_geometry, run
 from ..geometry import ConvGeometry, as_shape
 
 
-def _check_gradient(op: str, geometry: ConvGeometry, gradient: np.ndarray) -> np.ndarray:
-    """grad_output with its batch axis, its shape checked."""
+def _check_gradient(op: str, geometry: ConvGeometry, gradient: np.ndarray) -> None:
     expected = geometry.output_shape if geometry.batched else geometry.output_shape[1:]
     if gradient.shape != expected:
         raise ValueError(
             f"{op}: grad_output has shape {gradient.shape}, the output of this convolution has "
             f"{expected}"
         )
-    return gradient if geometry.batched else gradient[None]
 
 
 def _conv_input(
@@ -31,26 +28,14 @@ def _conv_input(
     weight: Any,
     grad_output: Any,
     geometry_options: dict[str, Any],
-    options: dict[str, Any],
+    **options: Any,
 ) -> np.ndarray:
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
     shape = as_shape(op, "input_size", input_size)
-    geometry = conv_geometry(op, rank, shape, w.shape, **geometry_options)
-    source = _check_gradient(op, geometry, gradient)
+    geometry = forward_geometry(op, rank, shape, w.shape, **geometry_options)
+    _check_gradient(op, geometry, gradient)
     dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
-    _, engine = plan_conv(op, geometry, dtype, "input_gradient", None, options["algorithm"])
-    return run_engine(
-        op,
-        engine,
-        source.astype(dtype, copy=False),
-        engine.pack(w.astype(dtype, copy=False), None),
-        geometry.input_shape,
-        dtype,
-        options["out"],
-        options["threads"],
-        geometry.batched,
-        (gradient, w),
-    )
+    return run(op, "input_gradient", geometry, dtype, gradient, w, **options)
 
 
 def _conv_weight(
@@ -60,39 +45,15 @@ def _conv_weight(
     weight_size: Any,
     grad_output: Any,
     geometry_options: dict[str, Any],
-    options: dict[str, Any],
+    **options: Any,
 ) -> np.ndarray:
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
     shape = as_shape(op, "weight_size", weight_size)
-    geometry = conv_geometry(op, rank, x.shape, shape, **geometry_options)
-    dy = _check_gradient(op, geometry, gradient)
+    geometry = forward_geometry(op, rank, x.shape, shape, **geometry_options)
+    _check_gradient(op, geometry, gradient)
     dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
-    _, engine = plan_conv(op, geometry, dtype, "weight_gradient", None, options["algorithm"])
-    if geometry.batch == 0:
-        engine = _Zeros()
-    source = x.astype(dtype, copy=False)
-    return run_engine(
-        op,
-        engine,
-        source if geometry.batched else source[None],
-        engine.pack(dy.astype(dtype, copy=False), None),
-        shape,
-        dtype,
-        options["out"],
-        options["threads"],
-        True,
-        (x, gradient),
-    )
-
-
-class _Zeros:
-    """The weight gradient of an empty batch."""
-
-    def pack(self, weight: np.ndarray, bias: None) -> np.ndarray:
-        return weight
-
-    def run(self, source: Any, packed: Any, target: np.ndarray, threads: int | None) -> None:
-        target[...] = 0
+    dy = gradient if geometry.batched else gradient[None]
+    return run(op, "weight_gradient", geometry, dtype, x, dy, **options)
 
 
 def _conv_bias(op: str, rank: int, grad_output: Any) -> np.ndarray:
@@ -166,7 +127,9 @@ def conv1d_input(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"algorithm": algorithm, "out": out, "threads": threads},
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -229,7 +192,9 @@ def conv2d_input(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"algorithm": algorithm, "out": out, "threads": threads},
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -292,7 +257,9 @@ def conv3d_input(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"algorithm": algorithm, "out": out, "threads": threads},
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -355,7 +322,9 @@ def conv1d_weight(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"algorithm": algorithm, "out": out, "threads": threads},
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -418,7 +387,9 @@ def conv2d_weight(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"algorithm": algorithm, "out": out, "threads": threads},
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
@@ -481,7 +452,9 @@ def conv3d_weight(
             "groups": groups,
             "padding_mode": padding_mode,
         },
-        {"algorithm": algorithm, "out": out, "threads": threads},
+        algorithm=algorithm,
+        out=out,
+        threads=threads,
     )
 
 
