@@ -1,4 +1,4 @@
-"""Arrays at the doors: what may come in, in which type it is computed, in which memory format it goes out."""
+"""Arrays at the doors: what may come in, how it is computed, in which format it goes out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import numpy as np
 
 from .geometry import Size
 
-# The element types that kernels are compiled for; every other is widened to one of them at the door.
+# The element types that kernels are compiled for; every other is widened to one of them at the
+# door.
 COMPUTE = {
     **dict.fromkeys("bhilqBHILQ", "int64"),
-    **{"e": "float32", "f": "float32", "d": "float64"},
+    "e": "float32",
+    "f": "float32",
+    "d": "float64",
 }
 KINDS = "an integer, float16, float32, float64, complex64 or complex128 array"
 
 
 def as_operand(op: str, name: str, value: Any) -> np.ndarray:
-    """`value` as an array of a supported dtype in native byte order, aligned; never a copy without need.
+    """`value` as an aligned array of a supported dtype in native byte order, copied only if it must.
 
-    Raises TypeError for what has no such array: strings, objects, booleans, masked arrays, device arrays.
+    Raises TypeError for what has no such array: strings, objects, booleans, masked arrays, device
+    arrays.
     """
     if type(value) is not np.ndarray:
         if hasattr(value, "__cuda_array_interface__"):
@@ -67,15 +71,18 @@ def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarr
         raise ValueError(f"{op}: out has dtype {out.dtype}, the result has dtype {dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
-    if any(x is not None and np.may_share_memory(out, x) for x in inputs):
-        if any(x is not None and np.shares_memory(out, x) for x in inputs):
+    for x in inputs:
+        if x is not None and np.may_share_memory(out, x) and np.shares_memory(out, x):
             raise ValueError(f"{op}: out overlaps an input")
     if out.size > 1 and _overlaps_itself(out):
         raise ValueError(f"{op}: elements of out share memory (strides {out.strides})")
 
 
 def _overlaps_itself(x: np.ndarray) -> bool:
-    """Whether two indices may mean one address; exact for every array made by slicing and transposing."""
+    """Whether two indices may mean one address.
+
+    Exact for every array made by slicing and transposing.
+    """
     axes = sorted((abs(s), n) for s, n in zip(x.strides, x.shape) if n > 1)
     reach = x.itemsize
     for stride, count in axes:

@@ -1,4 +1,7 @@
-"""The adjoint of padding: what gradients on a padded border mean for the cells the border was made of."""
+"""The adjoint of padding.
+
+What gradients on a padded border mean for the cells the border was made of.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def _repeated(position: int, size: int, mode: str) -> int:
 
 
 class FoldedBorder:
-    """Input gradient of a convolution whose padding repeats cells; wraps the engine without padding."""
+    """Input gradient of a convolution whose padding repeats cells.
+
+    Wraps the engine without padding.
+    """
 
     def __init__(self, engine: Engine, geometry: ConvGeometry) -> None:
         self._engine, self._geometry = engine, geometry

@@ -67,8 +67,8 @@ class ComplexParts:
     """A complex convolution as a real one of twice the channels: (real, imaginary) of each in turn.
 
     With x = a + ib and w = c + id every weight becomes the 2 x 2 matrix [[c, -d], [d, c]] of
-    multiplication by w. The transposed problem uses the transposed matrices, those of conj(w), so that
-    it multiplies by w too: no operation conjugates.
+    multiplication by w. The transposed problem uses the transposed matrices, those of conj(w), so
+    that it multiplies by w too: no operation conjugates.
     """
 
     def __init__(self, engine: Engine, operation: str) -> None:

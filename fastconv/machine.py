@@ -1,7 +1,8 @@
 """Facts about the CPU that compiled code depends on: vector width, registers, caches.
 
-The facts follow Numba's target, so ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` narrow the machine for tests and the
-cache of compiled code, which Numba keys by the same two, never mixes widths.
+The facts follow Numba's target, so ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` narrow the
+machine for tests and the cache of compiled code, which Numba keys by the same two, never mixes
+widths.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Machine:
     name: str
     vector_bytes: int
     vector_registers: int
+    has_fma: bool
     level1_bytes: int
     level2_bytes: int
     cores: int
@@ -36,20 +38,20 @@ class Machine:
         return self.vector_bytes // {"float32": 4, "float64": 8, "int64": 8}[dtype]
 
 
-def vector_unit(architecture: str, features: str) -> tuple[int, int]:
-    """Bytes in a vector and the number of vector registers, from LLVM's names.
+def vector_unit(architecture: str, features: str) -> tuple[int, int, bool]:
+    """Bytes in a vector, number of vector registers, and fused multiply-add, from LLVM's names.
 
     `features` is LLVM's list, as in ``"+avx2,-avx512f"``.
 
     >>> vector_unit("x86_64", "+avx2,+fma,-avx512f"), vector_unit("x86_64", "+sse2")
-    ((32, 16), (16, 16))
+    ((32, 16, True), (16, 16, False))
     """
     present = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
     if architecture.lower() in ("x86_64", "amd64", "i686", "i386"):
         if {"avx512f", "avx512dq", "avx512vl"} <= present:
-            return 64, 32
-        return (32, 16) if {"avx2", "fma"} <= present else (16, 16)
-    return 16, 32  # NEON, and what other 64-bit machines have at least
+            return 64, 32, True
+        return (32, 16, True) if {"avx2", "fma"} <= present else (16, 16, "fma" in present)
+    return 16, 32, True  # NEON, and what other 64-bit machines have at least
 
 
 @functools.cache
@@ -58,11 +60,12 @@ def machine() -> Machine:
     from numba.core.registry import cpu_target
 
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()[:3]
-    vector_bytes, registers = vector_unit(triple.split("-")[0] or platform.machine(), features)
+    vector_bytes, registers, fma = vector_unit(triple.split("-")[0] or platform.machine(), features)
     return Machine(
         cpu,
         vector_bytes,
         registers,
+        fma,
         _cache_bytes(1, 32),
         _cache_bytes(2, 512),
         numba.config.NUMBA_NUM_THREADS,

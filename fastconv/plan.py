@@ -36,7 +36,10 @@ class Engine(Protocol):
 
 
 class Verdict(NamedTuple):
-    """One row of the table: an algorithm, the reason against it (or None), and its estimated cost."""
+    """One row of the table.
+
+    An algorithm, the reason against it (or None), and its estimated cost.
+    """
 
     algorithm: str
     refusal: str | None
@@ -128,7 +131,7 @@ class ConvPlan:
 
     @property
     def workspace_bytes(self) -> int:
-        """Bytes that a call in the plan's memory format needs beside its arrays and packed weights."""
+        """Bytes that a call in the plan's format needs beside its arrays and packed weights."""
         return self._engine.workspace_bytes(
             self._strides(self.geometry.input_shape),
             self._strides(self.geometry.output_shape),
@@ -140,7 +143,7 @@ class ConvPlan:
         other = "last" if self.memory_format == "channels_first" else "first"
         return Table(
             f"{self._decision.table()}\n"
-            f"tuned for {self.memory_format}; channels_{other} input is laid out while it is packed\n"
+            f"tuned for {self.memory_format}; channels_{other} input is laid out while packing\n"
             f"workspace: {self.workspace_bytes / 1e6:.2f} MB"
         )
 

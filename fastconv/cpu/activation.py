@@ -28,7 +28,10 @@ INTEGER_NAMES = (None, "relu", "relu6")
 
 
 def activation_number(op: str, name: Any, dtype: str) -> int:
-    """The number of an activation; ValueError for an unknown name, TypeError if `dtype` has it not."""
+    """The number of an activation.
+
+    ValueError for an unknown name, TypeError if `dtype` has it not.
+    """
     if name not in NAMES:
         raise ValueError(f"{op}: activation must be one of {NAMES}, not {name!r}")
     if dtype == "int64" and name not in INTEGER_NAMES:

@@ -1,10 +1,11 @@
-"""Compiling kernels: on first use, once per element type, and from the disk cache in the next process.
+"""Compiling kernels: on first use, once per element type, then from the disk cache.
 
-A kernel is a Python function ``f(element, job, operands, begin, end, thread)`` that does the work items
-``begin .. end``. `element` is a null pointer whose type is the element type, so one source serves every dtype; `job`
-and `operands` are addresses of int64 arrays: the numbers of the problem, and the addresses of the arrays of this call.
-Every kernel has the same machine signature, so one launcher starts them all, and shapes, strides and memory formats
-are data: a new one never recompiles.
+A kernel is a Python function ``f(element, job, operands, begin, end, thread)`` that does the work
+items ``begin .. end``. `element` is a null pointer whose type is the element type, so one source
+serves every dtype; `job` and `operands` are addresses of int64 arrays: the numbers of the
+problem, and the addresses of the arrays of this call. Every kernel has the same machine
+signature, so one launcher starts them all, and shapes, strides and memory formats are data: a new
+one never recompiles.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,10 @@ compiled = numba.njit(
 
 @functools.cache
 def source_stamp() -> str:
-    """A hash of everything that compiled code depends on: our version and sources, and Numba's version.
+    """A hash of all that compiled code depends on: our version and sources, Numba's version.
 
-    Numba notices only changes in the file of the function itself; a kernel is made of several files.
+    Numba notices only changes in the file of the function itself; a kernel is made of several
+    files.
     """
     digest = hashlib.sha256(f"{__version__} {numba.__version__}".encode())
     for path in (
@@ -59,10 +62,8 @@ def cache_folder() -> Path | None:
     ``FASTCONV_CACHE_DIR``, else the user's cache folder, else the temporary folder.
     """
     candidates = [Path(tempfile.gettempdir()) / f"fastconv-{getattr(os, 'getuid', lambda: 0)()}"]
-    try:
+    with suppress(RuntimeError):  # no home folder
         candidates.insert(0, _user_cache() / "fastconv")
-    except RuntimeError:  # no home folder
-        pass
     chosen = os.environ.get("FASTCONV_CACHE_DIR")
     for folder in [Path(chosen)] if chosen else candidates:
         target = folder / f"{__version__}-{source_stamp()}"
@@ -141,10 +142,8 @@ class _Cache(caching.FunctionCache):
             self._forget()
 
     def _forget(self) -> None:
-        try:
+        with suppress(OSError):
             self.flush()
-        except OSError:
-            pass
 
 
 def cached(dispatcher: Any) -> Any:
@@ -171,7 +170,7 @@ class Kernel:
         self._lock = threading.Lock()
 
     def address(self, dtype: str) -> int:
-        """Address of the machine code for elements of `dtype`, compiled or loaded if it is the first call."""
+        """Address of the machine code for elements of `dtype`, compiled or loaded at first use."""
         code = self._compiled.get(dtype)
         return (code or self._compile(dtype)).address
 
@@ -189,7 +188,10 @@ class Kernel:
 
     @property
     def compilations(self) -> int:
-        """How many element types this process has compiled or loaded; tests hold it against calls."""
+        """How many element types this process has compiled or loaded.
+
+        Tests hold it against calls.
+        """
         return len(self._compiled)
 
 

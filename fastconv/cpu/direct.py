@@ -1,4 +1,4 @@
-"""Direct convolution: for each box of pixels and each block of output channels, one tile after another."""
+"""Direct convolution: for each box of pixels and block of output channels, tile after tile."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from .tiles import outer_narrow, outer_wide, pairwise_narrow, pairwise_wide
 
 @kernel
 def correlate(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
-    """y[n, k, o] = activation(bias[k] + sum over c, t of x[n, c, o * step + offset[t]] * w[k, c, t])
+    """y[n, k, o] = act(bias[k] + sum over c, t of x[n, c, o * step + offset[t]] * w[k, c, t])
 
-    Items are (box, group, block of output channels), the blocks innermost so that a box is packed once.
-    Operands: source, packed weights, padded bias, target, workspace.
+    Items are (box, group, block of output channels), the blocks innermost so that a box is packed
+    once. Operands: source, packed weights, padded bias, target, workspace.
     """
     source, target = word(operands, 0), word(operands, 3)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)

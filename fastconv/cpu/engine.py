@@ -55,8 +55,8 @@ def element_strides(x: np.ndarray) -> tuple[int, ...]:
 class Correlations:
     """The forward operation or the input gradient: one correlation, or one for each phase.
 
-    `operation` is "forward" or "input_gradient"; `pairwise` is the depthwise variant, in which every
-    output channel meets one input channel.
+    `operation` is "forward" or "input_gradient"; `pairwise` is the depthwise variant, in which
+    every output channel meets one input channel.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Correlations:
         return Packed(tuple(packed), padded)
 
     def _weight_jobs(self, steps: tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
-        """For each correlation the packing job for a weight of these strides, and the packed size."""
+        """The packing job, for a weight of these strides, and packed size of each correlation."""
         known = self._packing
         if known is not None and known[0] == steps:
             return known[1]
@@ -183,7 +183,8 @@ class Correlations:
 class WeightGradient:
     """The weight gradient: partial matrices from chunks of pixels, then their sum."""
 
-    # Chunks times blocks to share among threads. A constant: the bits must not depend on the threads.
+    # Chunks times blocks to share among threads. A constant: the bits must not depend on the
+    # threads.
     ITEMS = 16
     # Pixels of a box: their packed gradient should stay in the first-level cache.
     MOST_PIXELS = 512
@@ -233,7 +234,7 @@ class WeightGradient:
     def run(
         self, x: np.ndarray, gradient: np.ndarray, weight: np.ndarray, threads: int | None
     ) -> None:
-        """Fill `weight` (K, C/groups, *kernel) from x (N, C, *spatial) and gradient (N, K, *spatial)."""
+        """weight (K, C/groups, *kernel) from x (N, C, *spatial) and gradient (N, K, *spatial)."""
         g = self.geometry
         count = launch.thread_count(g.multiply_adds, threads)
         job, extra = self._job(element_strides(x), element_strides(gradient))

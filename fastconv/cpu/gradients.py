@@ -1,12 +1,13 @@
 """Weight gradient: the register tile again, now summing over pixels.
 
-The gradient seen as a matrix has a row for each (tap, input channel), a column for each output channel:
+The gradient seen as a matrix has a row for each (tap, input channel), a column for each output
+channel:
 
     G[r, k] = sum over pixels p of x[line(p) + row(r)] * grad_output[p, k]
 
-Boxes of pixels are shared out to a number of chunks that depends on the geometry alone; each chunk sums
-its boxes in order into a matrix of its own, and the matrices are added in order. So the result does not
-depend on the number of threads.
+Boxes of pixels are shared out to a number of chunks that depends on the geometry alone; each
+chunk sums its boxes in order into a matrix of its own, and the matrices are added in order. So
+the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from .memory import clear, copy, load, set_word, shift, store, word
 from .pack import enter_box, line_step
 from .tiles import outer_narrow, outer_wide
 
-# Words that follow the job: where its rows stand, how many there are, their number in whole tiles, chunks.
+# Words that follow the job: where its rows stand, how many there are, their number in whole
+# tiles, chunks.
 (G_ROWS, G_PADDED, G_CHUNKS, G_BOXES, G_HEADER) = range(5)
 
 
@@ -45,7 +47,7 @@ from .tiles import outer_narrow, outer_wide
 def weight_partials(
     element: Any, job: int, operands: int, begin: int, end: int, thread: int
 ) -> None:
-    """partial[g, chunk, b, r, v] = sum over the pixels p of a chunk of x[line(p) + row(r)] * grad[p, v]
+    """partial[g, chunk, b, r, v] = sum over p of x[line(p) + row(r)] * grad[p, v], p in a chunk
 
     Items are (group, chunk, block of output channels). Operands: x, grad_output, partials, zeros,
     workspace, packed gradient, address of the gradient's own words.

@@ -1,8 +1,9 @@
 """Starting a kernel: serially, or spread over threads by Numba's threading layer.
 
-One thin parallel loop starts every kernel of the library through its address, so the slow compilation of a parallel
-function is paid once. Measured against a pool of Python threads on two cores (2026-11): a launch costs 1.4 us here and
-about 45 us there, where a worker must first wake and take the GIL.
+One thin parallel loop starts every kernel of the library through its address, so the slow
+compilation of a parallel function is paid once. Measured against a pool of Python threads on two
+cores (2026-11): a launch costs 1.4 us here and about 45 us there, where a worker must first wake
+and take the GIL.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ def run(
 class _Layer:
     """What must be known of Numba's threading layer: two of the three cannot do everything.
 
-    The workqueue layer aborts the process when two threads launch at once; GNU OpenMP kills a forked child that
-    launches. So launches are serialised under workqueue, and a forked child of a process that has launched runs
-    serially under OpenMP.
+    The workqueue layer aborts the process when two threads launch at once; GNU OpenMP kills a
+    forked child that launches. So launches are serialised under workqueue, and a forked child of
+    a process that has launched runs serially under OpenMP.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class _Layer:
 
 
 def _launched_openmp() -> bool:
-    """Whether a parallel region of GNU OpenMP, ours or a stranger's, may have run in this process."""
+    """Whether a parallel region of GNU OpenMP, ours or not, may have run in this process."""
     try:
         return numba.threading_layer() == "omp"
     except ValueError:  # no layer has been started
@@ -124,7 +125,10 @@ _choice = _Choice()
 
 
 def thread_count(work: float, threads: int | None = None) -> int:
-    """Threads for a call of `work` multiply-adds: what the caller asked for, else enough and no more."""
+    """Threads for a call of `work` multiply-adds.
+
+    What the caller asked for, else enough and no more.
+    """
     limit = numba.config.NUMBA_NUM_THREADS
     if threads is not None:
         return min(threads, limit)

@@ -1,10 +1,10 @@
-"""From a geometry to a job: after this, rank, groups, stride, dilation and phases are tables of offsets.
+"""From a geometry to a job: rank, groups, stride, dilation and phases become tables of offsets.
 
-Every convolution here is a *correlation* over four axes (images, depth, height, width): along axis a,
-output j meets tap t at source position ``j * step + offsets[t]``. A forward convolution has
-``step = stride`` and ``offsets[k] = k * dilation - padding``. An input gradient with stride s falls into
-s phases per axis: each is a correlation of the output gradient with ``step = 1`` whose taps are those
-weights that reach the phase. Images are an axis of one tap.
+Every convolution here is a *correlation* over four axes (images, depth, height, width): along
+axis a, output j meets tap t at source position ``j * step + offsets[t]``. A forward convolution
+has ``step = stride`` and ``offsets[k] = k * dilation - padding``. An input gradient with stride s
+falls into s phases per axis: each is a correlation of the output gradient with ``step = 1`` whose
+taps are those weights that reach the phase. Images are an axis of one tap.
 
 Legend: N images, C source channels of a group, K target channels of a group, J outputs of an axis.
 """
@@ -123,7 +123,10 @@ def _axes(images: Axis, spatial: list[Axis]) -> tuple[Axis, ...]:
 def forward_axes(
     geometry: ConvGeometry, source: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[Axis, ...]:
-    """Axes of the forward convolution; `source` and `target` are element strides (N, C, *spatial)."""
+    """Axes of the forward convolution.
+
+    `source` and `target` are element strides (N, C, *spatial).
+    """
     spatial = [
         Axis(
             count=geometry.out_size[a],
@@ -201,7 +204,7 @@ class Job:
 def row_offsets(
     axes: tuple[Axis, ...], strides: tuple[int, ...], channels: int, step: int
 ) -> np.ndarray:
-    """Offset in the weight of every (depth, height, width, channel) row of the reduction, in that order."""
+    """Weight offset of each reduction row (depth, height, width, channel), in that order."""
     rows = np.zeros(1, np.int64)
     for axis, stride in zip(axes[1:], strides):
         taps = np.array([k * stride for k, _ in axis.taps], np.int64)
@@ -221,9 +224,9 @@ def choose_boxes(
 ) -> tuple[int, ...]:
     """Outputs along each axis that are worked on together.
 
-    Their source window of `pitch` elements per position should fit `budget` elements, there should be
-    enough boxes to share among threads, and no box so small that tiles stay empty. Results do not
-    depend on it.
+    Their source window of `pitch` elements per position should fit `budget` elements, there
+    should be enough boxes to share among threads, and no box so small that tiles stay empty.
+    Results do not depend on it.
     """
     box = [max(axis.count, 1) for axis in axes]
 
@@ -398,7 +401,10 @@ def _window_strides(
     pitch: int,
     direct: bool,
 ) -> tuple[int, ...]:
-    """Elements between neighbouring positions of each axis: in the source itself or in the buffer."""
+    """Elements between neighbouring positions of each axis.
+
+    In the source itself or in the buffer.
+    """
     if direct:
         return tuple(axis.source for axis in axes)
     strides = [pitch]

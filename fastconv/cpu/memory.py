@@ -1,7 +1,8 @@
 """Typed access to raw addresses inside compiled code.
 
-Kernels get addresses and strides, not array objects: an array type would compile once more for each rank, layout and
-read-only flag, and its index checks would stand in the inner loops. `element` is a typed null pointer (see `compile`).
+Kernels get addresses and strides, not array objects: an array type would compile once more for
+each rank, layout and read-only flag, and its index checks would stand in the inner loops.
+`element` is a typed null pointer (see `compile`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from .lowering import (
     DIRECT,
     FIRST,
     GATHERED,
-    GROUPS,
     HEADER,
     HEIGHT,
     MODE,
@@ -145,7 +144,7 @@ def _fill_window(element: Any, job: int, source: int, extents: Any, work: int) -
 
 @compiled
 def _fill_pixels(job: int, firsts: Any, counts: Any, work: int) -> int:
-    """Offset of every pixel of a box in what tiles read and in the target; returns how many there are.
+    """Where each pixel of a box is read and written, as offsets; returns the number of pixels.
 
     The tables go on to a whole number of tiles with copies of the last pixel.
     """

@@ -1,7 +1,7 @@
 """Register tiles: the loops in which the time goes, emitted as vector code.
 
-Legend: a tile makes `height` pixels (m) times `vectors * lanes` output channels (v), and keeps every
-sum in a register from the first tap to the last.
+Legend: a tile makes `height` pixels (m) times `vectors * lanes` output channels (v), and keeps
+every sum in a register from the first tap to the last.
 
 | registers | height x vectors | sums | loads per fma | share of fma peak                          |
 |-----------|------------------|------|---------------|--------------------------------------------|
@@ -10,9 +10,9 @@ sum in a register from the first tap to the last.
 | 16        | 6 x 2            | 12   | 8 / 12        | AVX2, SSE2                                 |
 
 Tried on the same machine: 8 x 3 is as fast as 14 x 2 but wastes more on 64 channels; 28 x 1 and
-24 x 1 reach 0.7, their 28 line pointers do not fit the 16 address registers; 14 x 2 with one pointer
-and a constant pixel step is no faster than with a table of 14 line pointers, and the table lets a tile
-run over row and image borders.
+24 x 1 reach 0.7, their 28 line pointers do not fit the 16 address registers; 14 x 2 with one
+pointer and a constant pixel step is no faster than with a table of 14 line pointers, and the
+table lets a tile run over row and image borders.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ from .emit import Emit
 
 
 def tile_height(cpu: Machine) -> int:
-    """Pixels in a tile of two vectors: as many as the registers hold beside two weights and a pixel."""
+    """Pixels in a tile of two vectors.
+
+    As many as the registers hold beside two weights and a pixel.
+    """
     return 14 if cpu.vector_registers >= 32 else 6
 
 
 def _tile(vectors: int, pairwise: bool) -> Any:
-    """An intrinsic for one tile; `pairwise` multiplies vector by vector instead of pixel by vector."""
+    """An intrinsic for one tile.
+
+    `pairwise` multiplies vector by vector instead of pixel by vector.
+    """
 
     @intrinsic
     def tile(
@@ -52,7 +58,7 @@ def _tile(vectors: int, pairwise: bool) -> Any:
         dtype = str(element.dtype)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype))
+            e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
             _, sums, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
             height, lanes = tile_height(machine()), e.lanes
             cells = [(m, v) for m in range(height) for v in range(vectors)]
@@ -88,8 +94,9 @@ def _tile(vectors: int, pairwise: bool) -> Any:
 
 # sums[m, v] = start[m, v] + sum over t, c of
 #              x[lines[m] + taps[t] + c * step] * weights[(t * depth + c) * width + v]
-# `start` has rows `start_step` apart (0: one row of biases serves all pixels), `sums` has rows of `width`
-# elements; `tap_count` and `depth` are at least 1. All arguments but `element` are addresses or counts.
+# `start` has rows `start_step` apart (0: one row of biases serves all pixels), `sums` has rows of
+# `width` elements; `tap_count` and `depth` are at least 1. All arguments but `element` are
+# addresses or counts.
 outer_wide = _tile(2, pairwise=False)
 outer_narrow = _tile(1, pairwise=False)
 

@@ -1,4 +1,7 @@
-"""Scratch memory for kernels, kept from call to call: fresh pages would cost more than many a kernel."""
+"""Scratch memory for kernels, kept from call to call.
+
+Fresh pages would cost more than many a kernel.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _LARGEST_KEPT = 64 << 20
 
 @contextmanager
 def workspace(size: int) -> Iterator[int]:
-    """Address, a multiple of 64, of `size` bytes that nobody else uses within the ``with`` block."""
+    """Address, a multiple of 64, of `size` bytes for the caller's ``with`` block alone."""
     try:
         block = _kept.pop()
     except IndexError:

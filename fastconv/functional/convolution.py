@@ -20,7 +20,10 @@ _transposed = functools.lru_cache(maxsize=1024)(ConvGeometry.transposed)
 
 
 def _exact(value: Any) -> bool:
-    """Whether a value may be a cache key: 2.0 and True equal integers but are not the same argument."""
+    """Whether a value may be a cache key.
+
+    2.0 and True equal integers but are not the same argument.
+    """
     kind = type(value)
     return kind is int or kind is str or (kind is tuple and all(map(_exact, value)))
 
@@ -57,8 +60,9 @@ def run(
 ) -> np.ndarray:
     """Choose an engine for one of the three operations and run it.
 
-    `source` has the batch axis if the geometry is batched; `other` is the weight, or the output gradient
-    (with its batch axis) of a weight gradient. The result is in the memory format of `source`.
+    `source` has the batch axis if the geometry is batched; `other` is the weight, or the output
+    gradient (with its batch axis) of a weight gradient. The result is in the memory format of
+    `source`.
     """
     if threads is not None:
         threads = as_int(op, "threads", threads, at_least=1)
@@ -96,7 +100,7 @@ def _convolve(
     geometry_options: dict[str, Any],
     **options: Any,
 ) -> np.ndarray:
-    """A convolution ("forward"), or a transposed one ("input_gradient"), from a door's arguments."""
+    """A convolution ("forward") or transposed one ("input_gradient") from its door's arguments."""
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
     forward = operation == "forward"
     make = forward_geometry if forward else transposed_geometry
@@ -125,7 +129,8 @@ def conv1d(
 ) -> np.ndarray:
     """One-dimensional convolution (cross-correlation) of a batch of signals.
 
-    ``out[n, k, p] = bias[k] + sum over c, r of weight[k, c, r] * padded[n, c, p*stride + r*dilation]``
+    ``out[n, k, p] = bias[k] + sum over c, r of
+    weight[k, c, r] * padded[n, c, p * stride + r * dilation]``
 
     Parameters
     ----------
@@ -133,8 +138,8 @@ def conv1d(
     weight : array_like, shape (K, C/groups, R)
     bias : array_like, shape (K,), optional
     stride, padding, dilation, groups, padding_mode, activation, algorithm, out, threads
-        As in `conv2d`; besides, padding "causal" puts dilation * (R - 1) cells before the signal and
-        none after it, so that no output sees the future.
+        As in `conv2d`; besides, padding "causal" puts dilation * (R - 1) cells before the signal
+        and none after it, so that no output sees the future.
 
     Returns
     -------
@@ -207,8 +212,8 @@ def conv2d(
     stride : int or tuple of int, default 1
     padding : int, tuple, str or pairs, default 0
         Cells added on each side: one number, one per axis, ``((top, bottom), (left, right))``, or
-        "valid" (none), "same" (output is ceil(input / stride), the odd cell at the end), "same_lower"
-        (the odd cell at the start), "full" (dilation * (kernel - 1) on each side).
+        "valid" (none), "same" (output is ceil(input / stride), the odd cell at the end),
+        "same_lower" (the odd cell at the start), "full" (dilation * (kernel - 1) on each side).
     dilation : int or tuple of int, default 1
         Distance between taps.
     groups : int, default 1
@@ -237,7 +242,8 @@ def conv2d(
         If shapes do not fit each other, an option is out of range, the kernel is larger than the
         padded input, or `algorithm` cannot do this problem.
     TypeError
-        If a dtype is not supported, integers meet floating-point numbers, or an option is no integer.
+        If a dtype is not supported, integers meet floating-point numbers, or an option is no
+        integer.
 
     See Also
     --------
@@ -457,7 +463,8 @@ def conv_transpose2d(
     ValueError
         If shapes do not fit each other, an option is out of range, or no output is left.
     TypeError
-        If a dtype is not supported, integers meet floating-point numbers, or an option is no integer.
+        If a dtype is not supported, integers meet floating-point numbers, or an option is no
+        integer.
 
     Examples
     --------

@@ -133,8 +133,8 @@ def explain(
     Returns
     -------
     str
-        One row for each algorithm: operations, bytes moved at least, expected time, reason. The times
-        are estimates from clock, lanes and cores, to compare rows by.
+        One row for each algorithm: operations, bytes moved at least, expected time, reason. The
+        times are estimates from clock, lanes and cores, to compare rows by.
 
     Raises
     ------
@@ -203,8 +203,8 @@ def output_shape(
 
     Examples
     --------
-    Ten 5x5 filters on a 32x32 image, and a 3x3 window at stride 3 on 7 cells, where the last cell is
-    dropped:
+    Ten 5x5 filters on a 32x32 image, and a 3x3 window at stride 3 on 7 cells, where the last cell
+    is dropped:
 
     >>> import fastconv
     >>> fastconv.output_shape((3, 32, 32), (10, 3, 5, 5), padding=2)
