@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import scipy
 
-from . import __version__
+from ._version import __version__
 from .cpu.compile import cache_folder
 from .cpu.launch import get_threads
 from .cpu.tiles import tile_height

@@ -26,12 +26,12 @@ import numba
 from numba.core import caching, types
 from numba.core.ccallback import CFunc
 
-from .. import __version__
+from .._version import __version__
 
 log = logging.getLogger("fastconv")
 
 PACKAGE = Path(__file__).resolve().parent.parent
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 compiled = numba.njit(
     **OPTIONS
@@ -164,7 +164,7 @@ class Kernel:
     """A kernel's source, and its machine code for each element type that has been asked for."""
 
     def __init__(self, function: Callable[..., None]) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]
         self.function = function
         self._compiled: dict[str, CFunc] = {}
         self._lock = threading.Lock()
