@@ -71,6 +71,8 @@ def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarr
         raise ValueError(f"{op}: out has dtype {out.dtype}, the result has dtype {dtype}")
     if not out.flags.writeable:
         raise ValueError(f"{op}: out is read-only")
+    if not out.flags.aligned:  # its strides may be no multiple of an element
+        raise ValueError(f"{op}: out is not aligned to its dtype {dtype}")
     for x in inputs:
         if x is not None and np.may_share_memory(out, x) and np.shares_memory(out, x):
             raise ValueError(f"{op}: out overlaps an input")

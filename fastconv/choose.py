@@ -16,10 +16,11 @@ from . import reference
 from .arrays import compute_dtype
 from .borders import FoldedBorder
 from .cpu.activation import NAMES, activation_number
-from .cpu.engine import Correlations, WeightGradient
+from .cpu.engine import Correlations, WeightGradient, planar_block
+from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .dtypes import ComplexParts, Widened
-from .geometry import ConvGeometry
-from .machine import Machine, machine
+from .geometry import ConvGeometry, phase_count
+from .machine import machine
 from .plan import Decision, Engine, Verdict
 
 
@@ -29,8 +30,8 @@ class Algorithm(NamedTuple):
     name: str
     advantage: str
     refuses: Callable[[ConvGeometry, str, str], str | None]
-    padded_work: Callable[[ConvGeometry, str, Machine], float]  # multiply-adds done / asked for
-    efficiency: float  # share of the fma peak that the multiply-adds done reach
+    share: Callable[[ConvGeometry, str, str], float]  # multiply-adds asked for / done
+    efficiency: float  # part of the fma peak that the multiply-adds done reach
     make: Callable[[ConvGeometry, str, str, int], Engine]
 
 
@@ -52,18 +53,55 @@ def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str
     return None
 
 
-def _make_direct(
-    geometry: ConvGeometry, dtype: str, operation: str, activation: int, pairwise: bool = False
-) -> Engine:
+def _correlations(form: int) -> Callable[[ConvGeometry, str, str, int], Engine]:
+    def make(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
+        return Correlations(geometry, dtype, operation, form, activation)
+
+    return make
+
+
+def _make_direct(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
     if operation == "weight_gradient":
         return WeightGradient(geometry, dtype)
-    return Correlations(geometry, dtype, operation, pairwise=pairwise, activation=activation)
+    return Correlations(geometry, dtype, operation, OUTER, activation)
 
 
-def _direct_work(geometry: ConvGeometry, dtype: str, cpu: Machine) -> float:
-    """Output channels of a group fill whole vectors."""
-    targets = geometry.out_channels // geometry.groups
-    return math.ceil(targets / cpu.lanes(dtype)) * cpu.lanes(dtype) / targets
+def _targets(geometry: ConvGeometry, operation: str) -> int:
+    """Channels of a group that an operation writes."""
+    channels = geometry.in_channels if operation == "input_gradient" else geometry.out_channels
+    return channels // geometry.groups
+
+
+def _share(count: int, multiple: int) -> float:
+    """Part of whole multiples that `count` fills."""
+    return count / (math.ceil(count / multiple) * multiple)
+
+
+def _direct_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    """Part of a direct tile's work that is asked for: channels fill whole vectors."""
+    return _share(_targets(geometry, operation), machine().lanes(dtype))
+
+
+def _planar_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    """Part of a planar tile's work that is asked for: rows fill vectors, channels fill blocks."""
+    targets = _targets(geometry, operation)
+    row = geometry.out_size[-1]
+    if operation == "input_gradient":  # the longest row of a phase
+        row = phase_count(geometry.in_size[-1], 0, geometry.stride[-1])
+    return _share(row, machine().lanes(dtype)) * _share(targets, planar_block(targets))
+
+
+def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    planar, direct = (share(geometry, dtype, operation) for share in (_planar_share, _direct_share))
+    # A direct tile of one vector is bound by its loads, hence the handicap.
+    if _targets(geometry, operation) > machine().lanes(dtype) or planar < 0.9 * direct:
+        return (
+            f"lanes along pixels would be {planar:.0%} full, along the "
+            f"{_targets(geometry, operation)} output channels they are {direct:.0%} full"
+        )
+    return None
 
 
 class Reference:
@@ -100,15 +138,23 @@ ALGORITHMS = (
         "depthwise",
         "one input channel per group: channels lie in the lanes, nothing is broadcast",
         _refuse_depthwise,
-        lambda geometry, dtype, cpu: 1.0,
+        lambda geometry, dtype, operation: 1.0,
         0.2,
-        functools.partial(_make_direct, pairwise=True),
+        _correlations(PAIRWISE),
+    ),
+    Algorithm(
+        "planar",
+        "lanes along the pixels of a row: few output channels leave none empty",
+        _refuse_planar,
+        _planar_share,
+        0.7,
+        _correlations(PLANAR),
     ),
     Algorithm(
         "direct",
         "register tiles of output channels by pixels, fits every geometry",
         lambda geometry, dtype, operation: None,
-        _direct_work,
+        _direct_share,
         0.85,
         _make_direct,
     ),
@@ -116,7 +162,7 @@ ALGORITHMS = (
         "reference",
         "slow and obvious NumPy, for comparison",
         lambda geometry, dtype, operation: None,
-        lambda geometry, dtype, cpu: 1.0,
+        lambda geometry, dtype, operation: 1.0,
         0.002,
         lambda geometry, dtype, operation, activation: Reference(geometry, operation, activation),
     ),
@@ -125,7 +171,7 @@ ALGORITHMS = (
 
 def _verdict(row: Algorithm, geometry: ConvGeometry, dtype: str, operation: str) -> Verdict:
     cpu = machine()
-    flops = round(2 * geometry.multiply_adds * row.padded_work(geometry, dtype, cpu))
+    flops = round(2 * geometry.multiply_adds / row.share(geometry, dtype, operation))
     shapes = (geometry.input_shape, geometry.weight_shape, geometry.output_shape)
     moved = sum(math.prod(shape) for shape in shapes) * (4 if dtype == "float32" else 8)
     seconds = max(flops / (cpu.peak_flops(dtype) * row.efficiency), moved / cpu.copy_bandwidth)

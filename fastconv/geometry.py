@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from numba.extending import register_jitable
+
 Pairs = tuple[tuple[int, int], ...]
 Size = tuple[int, ...]
 
@@ -126,21 +128,25 @@ def _named_padding(
 # --- Size formulas of one axis ---
 
 
+@register_jitable
 def window_extent(kernel: int, dilation: int) -> int:
     """Input cells from the first to the last tap of a window."""
     return dilation * (kernel - 1) + 1
 
 
+@register_jitable
 def same_size(size: int, stride: int) -> int:
     """Outputs of an axis under padding "same": ceil(size / stride)."""
     return -(-size // stride)
 
 
+@register_jitable
 def conv_size(size: int, kernel: int, stride: int, dilation: int, low: int, high: int) -> int:
     """Outputs of an axis: the windows that fit into the padded input; below 1 if none does."""
     return (size + low + high - window_extent(kernel, dilation)) // stride + 1
 
 
+@register_jitable
 def transposed_size(
     size: int, kernel: int, stride: int, dilation: int, low: int, high: int, extra: int
 ) -> int:
@@ -148,6 +154,7 @@ def transposed_size(
     return (size - 1) * stride - low - high + window_extent(kernel, dilation) + extra
 
 
+@register_jitable
 def pool_size(
     size: int, kernel: int, stride: int, dilation: int, low: int, high: int, ceil_mode: bool
 ) -> int:
@@ -159,11 +166,13 @@ def pool_size(
     return count - 1 if (count - 1) * stride >= size + low else count
 
 
+@register_jitable
 def adaptive_bin(index: int, size: int, bins: int) -> tuple[int, int]:
     """First and one-past-last input cell of a bin: floor(i L / o) .. ceil((i + 1) L / o)."""
     return index * size // bins, -(-(index + 1) * size // bins)
 
 
+@register_jitable
 def phase_taps(
     phase: int, kernel: int, stride: int, dilation: int, low: int
 ) -> list[tuple[int, int]]:
@@ -172,10 +181,15 @@ def phase_taps(
     Cell ``phase + stride*j`` receives ``weight[k] * output[j + shift]`` for each returned
     ``(k, shift)``: the pairs with ``phase + low - k*dilation == shift * stride``.
     """
-    reached = ((k, phase + low - k * dilation) for k in range(kernel))
-    return [(k, distance // stride) for k, distance in reached if distance % stride == 0]
+    reached = []
+    for k in range(kernel):
+        distance = phase + low - k * dilation
+        if distance % stride == 0:
+            reached.append((k, distance // stride))
+    return reached
 
 
+@register_jitable
 def phase_count(size: int, phase: int, stride: int) -> int:
     """Cells phase, phase + stride, ... below `size`."""
     return -(-(size - phase) // stride)

@@ -186,6 +186,8 @@ class ConvPlan:
             target = empty(g.output_shape, self._dtype, is_channels_last(source))
         if source.size:
             self._engine.run(source, self._packed, target, self._threads)
+        if out is not None:
+            return out
         return target if g.batched else target[0]
 
     def _strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:

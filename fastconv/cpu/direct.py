@@ -1,4 +1,8 @@
-"""Direct convolution: for each box of pixels and block of output channels, tile after tile."""
+"""Direct convolution: for each box of pixels and block of output channels, tile after tile.
+
+The tiles have output channels in their lanes, or in pairwise form the channels of a depthwise
+convolution; `planar` has the third form.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,32 @@ from typing import Any
 
 from .activation import activate
 from .compile import compiled, kernel
-from .lowering import (
+from .job import (
     ACTIVATION,
+    BLOCK,
     BLOCK_SIZE,
     BLOCKS,
     BUFFER_AT,
     DEPTH,
+    DEPTH_STEP,
     DIRECT,
+    FORM,
+    GOALS_AT,
     GROUPS,
-    HEIGHT,
     LANES,
+    LINES,
+    LINES_AT,
     PAIRWISE,
-    SOURCE_AT,
     SOURCE_GROUP,
-    STEP,
     SUMS_AT,
     TAP_COUNT,
     TAPS_AT,
-    TARGET_AT,
     TARGET_CHANNEL,
     TARGETS,
     THREAD_BYTES,
-    WIDTH,
 )
 from .memory import copy, load, shift, store, word
-from .pack import enter_box
+from .pack import block_width, enter_box
 from .tiles import outer_narrow, outer_wide, pairwise_narrow, pairwise_wide
 
 
@@ -43,10 +48,10 @@ def correlate(element: Any, job: int, operands: int, begin: int, end: int, threa
     """
     source, target = word(operands, 0), word(operands, 3)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
-    blocks, groups = word(job, BLOCKS), word(job, GROUPS)
+    blocks, groups, block = word(job, BLOCKS), word(job, GROUPS), word(job, BLOCK)
     entered, pixels = -1, 0
     for item in range(begin, end):
-        window = item // blocks
+        window, first = item // blocks, item % blocks * block
         group = window % groups
         if window != entered:
             pixels = enter_box(element, job, source, window // groups, group, work)
@@ -54,14 +59,14 @@ def correlate(element: Any, job: int, operands: int, begin: int, end: int, threa
         x = work + word(job, BUFFER_AT)
         if word(job, DIRECT):
             x = shift(element, source, group * word(job, SOURCE_GROUP))
+        if word(job, FORM) == PAIRWISE:
+            x = shift(element, x, first)
         index = group * blocks + item % blocks
         weights = shift(element, word(operands, 1), index * word(job, BLOCK_SIZE))
-        bias = shift(element, word(operands, 2), index * word(job, WIDTH))
-        channel = group * word(job, TARGETS) + item % blocks * word(job, WIDTH)
-        remaining = word(job, TARGETS) - item % blocks * word(job, WIDTH)
+        bias = shift(element, word(operands, 2), index * block)
+        channel = group * word(job, TARGETS) + first
         goal = shift(element, target, channel * word(job, TARGET_CHANNEL))
-        if word(job, PAIRWISE):
-            x = shift(element, x, item % blocks * word(job, WIDTH))
+        remaining = word(job, TARGETS) - first
         _block(element, job, x, weights, bias, goal, pixels, remaining, work)
 
 
@@ -78,34 +83,39 @@ def _block(
     work: int,
 ) -> None:
     """All pixels of a box for one block of output channels."""
-    height, lanes, full = word(job, HEIGHT), word(job, LANES), word(job, WIDTH)
-    taps, tap_count, depth = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT), word(job, DEPTH)
-    step, pairwise = word(job, STEP), word(job, PAIRWISE)
-    lines, sums = work + word(job, SOURCE_AT), work + word(job, SUMS_AT)
-    width = full if remaining > lanes else lanes
+    height, full = word(job, LINES), word(job, BLOCK)
+    sums, channel = work + word(job, SUMS_AT), word(job, TARGET_CHANNEL)
+    width = block_width(remaining, full, word(job, LANES))
     for first in range(0, pixels, height):
-        here = lines + 8 * first
-        if tap_count == 0:  # a phase that no weight reaches
-            for i in range(height):
-                copy(element, shift(element, sums, i * width), bias, width)
-        elif pairwise:
-            if width == full:
-                pairwise_wide(
-                    element, sums, bias, 0, x, here, taps, tap_count, depth, step, weights
-                )
-            else:
-                pairwise_narrow(
-                    element, sums, bias, 0, x, here, taps, tap_count, depth, step, weights
-                )
-        elif width == full:
-            outer_wide(element, sums, bias, 0, x, here, taps, tap_count, depth, step, weights)
-        else:
-            outer_narrow(element, sums, bias, 0, x, here, taps, tap_count, depth, step, weights)
+        lines = work + word(job, LINES_AT) + 8 * first
+        _tile(element, job, sums, bias, x, lines, weights, width)
         if word(job, ACTIVATION):
             activate(element, sums, height * width, word(job, ACTIVATION))
         rows, columns = min(height, pixels - first), min(width, remaining)
-        goals = work + word(job, TARGET_AT) + 8 * first
-        _store(element, target, goals, word(job, TARGET_CHANNEL), sums, width, rows, columns)
+        goals = work + word(job, GOALS_AT) + 8 * first
+        _store(element, target, goals, channel, sums, width, rows, columns)
+
+
+@compiled
+def _tile(
+    element: Any, job: int, sums: int, bias: int, x: int, lines: int, weights: int, width: int
+) -> None:
+    """One tile in the form and width of its block."""
+    taps, count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
+    depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
+    wide = width == word(job, BLOCK)
+    if count == 0:  # a phase that no weight reaches
+        for i in range(word(job, LINES)):
+            copy(element, shift(element, sums, i * width), bias, width)
+    elif word(job, FORM) == PAIRWISE:
+        if wide:
+            pairwise_wide(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
+        else:
+            pairwise_narrow(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
+    elif wide:
+        outer_wide(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
+    else:
+        outer_narrow(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
 
 
 @compiled

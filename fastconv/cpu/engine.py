@@ -5,8 +5,7 @@ An engine keeps its jobs by the strides of its arrays, so a repeated call only f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,29 +14,41 @@ from ..machine import machine
 from . import launch
 from .direct import correlate
 from .gradients import reduce_weight, weight_partials
-from .lowering import (
+from .job import (
+    BLOCK,
     BLOCKS,
-    HEIGHT,
+    BOX_COUNT,
+    BOX_PIXELS,
+    DEPTH_STEP,
+    ITEMS,
     LANES,
-    STEP,
+    LINES,
+    MOST_PIXELS,
+    OUTER,
+    PAIRWISE,
+    PLANAR,
     TAP_COUNT,
     TAPS_AT,
-    WIDTH,
-    Axis,
-    Channels,
-    Job,
-    box_pixels,
+    THREAD_BYTES,
     correlation_job,
+)
+from .lowering import (
     forward_axes,
+    geometry_words,
+    lifted_strides,
     phase_axes,
+    phase_total,
     row_offsets,
 )
 from .pack import pack_weights
-from .tiles import tile_height
+from .planar import correlate_planar
+from .tiles import planar_vectors, tile_height
 from .workspace import workspace
 
 # Jobs of one engine, by strides; more means that somebody walks through views of ever new strides.
 MOST_JOBS = 32
+
+ITEM_SIZES = {"float32": 4, "float64": 8, "int64": 8}
 
 
 class Packed(NamedTuple):
@@ -47,87 +58,109 @@ class Packed(NamedTuple):
     bias: np.ndarray
 
 
+class Launch(NamedTuple):
+    """A job, the element of the target at which its first output lies, and numbers out of it."""
+
+    job: np.ndarray
+    start: int
+    items: int
+    thread_bytes: int
+
+
 def element_strides(x: np.ndarray) -> tuple[int, ...]:
     """Strides in elements."""
-    return tuple(stride // x.itemsize for stride in x.strides)
+    size = x.itemsize
+    return tuple([stride // size for stride in x.strides])
+
+
+def planar_block(targets: int) -> int:
+    """Output channels of a planar tile: the fewest that stay empty."""
+    if targets == 1:
+        return 1
+    return 6 if -(-targets // 6) * 6 <= -(-targets // 8) * 8 else 8
+
+
+def tile_words(form: int, dtype: str, targets: int) -> np.ndarray:
+    """The tile of a form on this machine, for so many output channels of a group."""
+    cpu = machine()
+    lanes = cpu.lanes(dtype)
+    if form == PLANAR:
+        block = planar_block(targets)
+        lines = planar_vectors(cpu, block)
+    else:
+        block, lines = 2 * lanes, tile_height(cpu)
+    words = [form, ITEM_SIZES[dtype], lanes, lines, block, cpu.level2_bytes]
+    return np.array(words, np.int64)
 
 
 class Correlations:
     """The forward operation or the input gradient: one correlation, or one for each phase.
 
-    `operation` is "forward" or "input_gradient"; `pairwise` is the depthwise variant, in which
-    every output channel meets one input channel.
+    `operation` is "forward" or "input_gradient"; `form` is that of the tiles, see `job`.
     """
 
     def __init__(
-        self,
-        geometry: ConvGeometry,
-        dtype: str,
-        operation: str,
-        *,
-        pairwise: bool = False,
-        activation: int = 0,
+        self, geometry: ConvGeometry, dtype: str, operation: str, form: int, activation: int = 0
     ) -> None:
-        self.geometry, self.dtype, self.operation = geometry, dtype, operation
-        self.pairwise, self.activation = pairwise, activation
-        g = geometry
-        self._jobs: dict[tuple, tuple[Job, ...]] = {}
+        self.geometry, self.dtype, self.form, self.activation = geometry, dtype, form, activation
+        self.forward = operation == "forward"
+        self._words = geometry_words(geometry)
+        self._jobs: dict[tuple, tuple[Launch, ...]] = {}
         self._packing: tuple[tuple[int, ...], list[tuple[np.ndarray, int]]] | None = None
-        self.multiplier = g.out_channels // g.in_channels if pairwise else 1
-        self.groups = 1 if pairwise else g.groups
-        forward = operation == "forward"
-        ends = (g.in_channels, g.out_channels) if forward else (g.out_channels, g.in_channels)
-        self.source_channels, self.target_channels = (n // self.groups for n in ends)
-        self._lower: Callable[..., Iterable[tuple[Axis, ...]]] = (
-            (lambda *strides: [forward_axes(*strides)]) if forward else phase_axes
-        )
+        g = geometry
+        # A depthwise convolution is one group whose channels do not mix.
+        self.multiplier = g.out_channels // g.in_channels if form == PAIRWISE else 1
+        self.groups = 1 if form == PAIRWISE else g.groups
+        ends = (g.in_channels, g.out_channels)
+        sources, targets = ends if self.forward else ends[::-1]
+        self.sources, self.targets = sources // self.groups, targets // self.groups
+        self._tile = tile_words(form, dtype, self.targets)
+        self._kernel = correlate_planar if form == PLANAR else correlate
 
-    def jobs(
+    def _lower(self, source: np.ndarray, target: np.ndarray) -> list[Any]:
+        """(axes, offsets, places, start) of each correlation, for these lifted strides."""
+        if self.forward:
+            return [forward_axes(self._words, source, target)]
+        phases = range(phase_total(self._words))
+        return [phase_axes(self._words, source, target, phase) for phase in phases]
+
+    def launches(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int
-    ) -> tuple[Job, ...]:
-        """The jobs for arrays of these element strides (N, C, *spatial)."""
+    ) -> tuple[Launch, ...]:
+        """What to launch for arrays of these element strides (N, C, *spatial)."""
         key = (source, target, threads)
-        jobs = self._jobs.get(key)
-        if jobs is None:
-            channels = Channels(
-                self.groups,
-                self.source_channels,
-                self.target_channels,
-                source[1],
-                target[1],
-                self.multiplier,
-                self.pairwise,
+        known = self._jobs.get(key)
+        if known is not None:
+            return known
+        channels = np.array(
+            [self.groups, self.sources, self.targets, source[1], target[1], self.multiplier],
+            np.int64,
+        )
+        wanted = 4 * threads if threads > 1 else 1
+        made = []
+        for axes, offsets, _, start in self._lower(lifted_strides(source), lifted_strides(target)):
+            job = correlation_job(
+                axes, offsets, channels, self._tile, self.activation, wanted, MOST_PIXELS, True
             )
-            jobs = tuple(
-                correlation_job(
-                    axes,
-                    channels,
-                    self.dtype,
-                    machine(),
-                    tile_height(machine()),
-                    activation=self.activation,
-                    items_wanted=4 * threads if threads > 1 else 1,
-                )
-                for axes in self._lower(self.geometry, source, target)
-            )
-            if len(self._jobs) >= MOST_JOBS:
-                self._jobs.clear()
-            self._jobs[key] = jobs
-        return jobs
+            made.append(Launch(job, int(start), int(job[ITEMS]), int(job[THREAD_BYTES])))
+        if len(self._jobs) >= MOST_JOBS:
+            self._jobs.clear()
+        self._jobs[key] = tuple(made)
+        return self._jobs[key]
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Packed:
         """Weights (K, C/groups, *kernel) and bias in the order in which tiles read them."""
-        blocks, width, _ = self._blocks()
-        padded = np.zeros((self.groups, blocks * width), weight.dtype)
+        block, blocks = self._blocks()
+        padded = np.zeros((self.groups, blocks * block), weight.dtype)
         if bias is not None:
-            padded[:, : self.target_channels] = bias.reshape(self.groups, -1)
+            padded[:, : self.targets] = bias.reshape(self.groups, -1)
         packed = []
         for job, size in self._weight_jobs(element_strides(weight)):
-            block = np.empty(size, weight.dtype)
-            operands = np.array([weight.ctypes.data, block.ctypes.data], np.int64)
+            rows = np.empty(size, weight.dtype)
+            operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
             threads = launch.thread_count(size)
             launch.run(pack_weights, self.dtype, job, operands, self.groups * blocks, threads)
-            packed.append(block)
+            packed.append(rows)
         return Packed(tuple(packed), padded)
 
     def _weight_jobs(self, steps: tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
@@ -135,97 +168,86 @@ class Correlations:
         known = self._packing
         if known is not None and known[0] == steps:
             return known[1]
-        forward = self.operation == "forward"
-        per_group = self.geometry.out_channels // self.groups
-        swapped = not (forward or self.pairwise)
-        target_step, source_step = (steps[1], steps[0]) if swapped else (steps[0], steps[1])
-        rank = self.geometry.rank
-        zeros = (0,) * (rank + 2)
-        kernel_steps = (0,) * (3 - rank) + steps[2:]
-        depth = 1 if self.pairwise else self.source_channels
-        blocks, width, lanes = self._blocks()
+        lifted = lifted_strides(steps)
+        swapped = not (self.forward or self.form == PAIRWISE)
+        target_step, source_step = lifted[[1, 0]] if swapped else lifted[:2]
+        group_step = self.geometry.out_channels // self.groups * lifted[0]
+        depth = 1 if self.form == PAIRWISE else self.sources
+        block, blocks = self._blocks()
+        lanes = block if self.form == PLANAR else machine().lanes(self.dtype)
         jobs = []
-        for axes in self._lower(self.geometry, zeros, zeros):
-            rows = row_offsets(axes, kernel_steps, depth, source_step)
-            numbers = [self.target_channels, blocks, width, lanes, len(rows)]
-            words = np.array([*numbers, per_group * steps[0], target_step], np.int64)
-            job = np.concatenate([words, rows])
-            jobs.append((job, self.groups * blocks * len(rows) * width))
+        for axes, _, places, _ in self._lower(lifted, lifted):
+            rows = row_offsets(axes, places, lifted[2:], depth, source_step)
+            words = [self.targets, blocks, block, lanes, len(rows), group_step, target_step]
+            job = np.concatenate([np.array(words, np.int64), rows])
+            jobs.append((job, self.groups * blocks * len(rows) * block))
         self._packing = (steps, jobs)
         return jobs
 
-    def _blocks(self) -> tuple[int, int, int]:
-        lanes = machine().lanes(self.dtype)
-        return -(-self.target_channels // (2 * lanes)), 2 * lanes, lanes
+    def _blocks(self) -> tuple[int, int]:
+        """Output channels of a block, and blocks of a group."""
+        block = int(self._tile[4])
+        return block, -(-self.targets // block)
 
     def run(
         self, source: np.ndarray, packed: Packed, target: np.ndarray, threads: int | None
     ) -> None:
         """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
         count = launch.thread_count(self.geometry.multiply_adds, threads)
-        jobs = self.jobs(element_strides(source), element_strides(target), count)
-        origin, goal = source.ctypes.data, target.ctypes.data
-        with workspace(count * max(job.thread_bytes for job in jobs)) as work:
-            for job, weights in zip(jobs, packed.weights):
-                start = goal + job.start * target.itemsize
-                addresses = [origin, weights.ctypes.data, packed.bias.ctypes.data, start, work]
-                operands = np.array(addresses, np.int64)
-                launch.run(correlate, self.dtype, job.words, operands, job.items, count)
+        launches = self.launches(element_strides(source), element_strides(target), count)
+        origin, goal, bias = source.ctypes.data, target.ctypes.data, packed.bias.ctypes.data
+        with workspace(count * max(one.thread_bytes for one in launches)) as work:
+            for one, weights in zip(launches, packed.weights):
+                start = goal + one.start * target.itemsize
+                operands = np.array([origin, weights.ctypes.data, bias, start, work], np.int64)
+                launch.run(self._kernel, self.dtype, one.job, operands, one.items, count)
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
     ) -> int:
         """Bytes that a call needs beside its arrays."""
         count = launch.thread_count(self.geometry.multiply_adds, threads)
-        return count * max(job.thread_bytes for job in self.jobs(source, target, count))
+        return count * max(one.thread_bytes for one in self.launches(source, target, count))
 
 
 class WeightGradient:
     """The weight gradient: partial matrices from chunks of pixels, then their sum."""
 
-    # Chunks times blocks to share among threads. A constant: the bits must not depend on the
-    # threads.
+    # Chunks times blocks to share among threads. A constant: the bits must not depend on threads.
     ITEMS = 16
     # Pixels of a box: their packed gradient should stay in the first-level cache.
     MOST_PIXELS = 512
 
     def __init__(self, geometry: ConvGeometry, dtype: str) -> None:
         self.geometry, self.dtype = geometry, dtype
-        self._jobs: dict[tuple, tuple[Job, np.ndarray]] = {}
+        self.sources = geometry.in_channels // geometry.groups
+        self.targets = geometry.out_channels // geometry.groups
+        self._words = geometry_words(geometry)
+        self._tile = tile_words(OUTER, dtype, self.targets)
+        self._jobs: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
 
-    def _job(self, x: tuple[int, ...], gradient: tuple[int, ...]) -> tuple[Job, np.ndarray]:
+    def _job(self, x: tuple[int, ...], gradient: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The job of the forward geometry, and the words of the gradient: see `gradients`."""
-        found = self._jobs.get((x, gradient))
-        if found is not None:
-            return found
-        g = self.geometry
-        channels = Channels(
-            g.groups, g.in_channels // g.groups, g.out_channels // g.groups, x[1], gradient[1]
-        )
+        known = self._jobs.get((x, gradient))
+        if known is not None:
+            return known
+        groups = self.geometry.groups
+        channels = np.array([groups, self.sources, self.targets, x[1], gradient[1], 1], np.int64)
+        axes, offsets, _, _ = forward_axes(self._words, lifted_strides(x), lifted_strides(gradient))
         job = correlation_job(
-            forward_axes(g, x, gradient),
-            channels,
-            self.dtype,
-            machine(),
-            tile_height(machine()),
-            items_wanted=self.ITEMS,
-            most_pixels=self.MOST_PIXELS,
-            keep_taps=True,
+            axes, offsets, channels, self._tile, 0, self.ITEMS, self.MOST_PIXELS, False
         )
-        words = job.words
-        taps = words[words[TAPS_AT] : words[TAPS_AT] + words[TAP_COUNT]]
-        rows = (taps[:, None] + words[STEP] * np.arange(channels.source)[None, :]).ravel()
-        height = int(words[HEIGHT])
+        taps = job[job[TAPS_AT] : job[TAPS_AT] + job[TAP_COUNT]]
+        rows = (taps[:, None] + job[DEPTH_STEP] * np.arange(self.sources)[None, :]).ravel()
+        height = int(job[LINES])
         padded = -(-len(rows) // height) * height
+        chunks = min(int(job[BOX_COUNT]), -(-self.ITEMS // (groups * int(job[BLOCKS]))))
+        extra = [len(rows), padded, chunks, int(job[BOX_COUNT])]
         rows = np.pad(rows, (0, padded - len(rows)), mode="edge")
-        blocks = g.groups * int(words[BLOCKS])
-        boxes = job.items // blocks
-        chunks = min(boxes, -(-self.ITEMS // blocks))
-        extra = np.concatenate([[len(taps) * channels.source, padded, chunks, boxes], rows])
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
-        self._jobs[x, gradient] = job, extra
-        return job, extra
+        self._jobs[x, gradient] = job, np.concatenate([np.array(extra, np.int64), rows])
+        return self._jobs[x, gradient]
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """The operand beside x is the output gradient, read in place."""
@@ -235,40 +257,40 @@ class WeightGradient:
         self, x: np.ndarray, gradient: np.ndarray, weight: np.ndarray, threads: int | None
     ) -> None:
         """weight (K, C/groups, *kernel) from x (N, C, *spatial) and gradient (N, K, *spatial)."""
-        g = self.geometry
-        count = launch.thread_count(g.multiply_adds, threads)
+        count = launch.thread_count(self.geometry.multiply_adds, threads)
         job, extra = self._job(element_strides(x), element_strides(gradient))
-        rows, padded, chunks = (int(n) for n in extra[:3])
-        blocks, width = int(job.words[BLOCKS]), int(job.words[WIDTH])
-        items = g.groups * chunks * blocks
-        item_bytes = padded * width * weight.itemsize
-        box_bytes = box_pixels(job) * width * weight.itemsize
-        zeros = np.zeros(width, weight.dtype)
-        sizes = [count * job.thread_bytes, count * box_bytes, items * item_bytes]
+        sizes = self._sizes(job, extra, count)
+        zeros = np.zeros(int(job[BLOCK]), weight.dtype)
+        items = self.geometry.groups * int(extra[2]) * int(job[BLOCKS])
         with workspace(sum(sizes)) as work:
             packed, partials = work + sizes[0], work + sizes[0] + sizes[1]
             addresses = [x.ctypes.data, gradient.ctypes.data, partials, zeros.ctypes.data]
             operands = np.array([*addresses, work, packed, extra.ctypes.data], np.int64)
-            launch.run(weight_partials, self.dtype, job.words, operands, items, count)
-            steps = element_strides(weight)
-            kernel_steps = (0,) * (3 - g.rank) + steps[2:]
-            zero = (0,) * (g.rank + 2)
-            offsets = row_offsets(
-                forward_axes(g, zero, zero), kernel_steps, g.in_channels // g.groups, steps[1]
-            )
-            per_group = g.out_channels // g.groups
-            numbers = [per_group, blocks, width, int(job.words[LANES]), rows, padded, chunks]
-            words = np.array([*numbers, per_group * steps[0], steps[0]], np.int64)
+            launch.run(weight_partials, self.dtype, job, operands, items, count)
             operands = np.array([partials, weight.ctypes.data], np.int64)
-            reduction = np.concatenate([words, offsets])
-            launch.run(reduce_weight, self.dtype, reduction, operands, g.groups * blocks, count)
+            reduction = self._reduction(job, extra, element_strides(weight))
+            blocks = self.geometry.groups * int(job[BLOCKS])
+            launch.run(reduce_weight, self.dtype, reduction, operands, blocks, count)
+
+    def _reduction(self, job: np.ndarray, extra: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
+        """The job that adds the partial matrices into a weight of these strides."""
+        lifted = lifted_strides(steps)
+        axes, _, places, _ = forward_axes(self._words, lifted, lifted)
+        offsets = row_offsets(axes, places, lifted[2:], self.sources, lifted[1])
+        words = [self.targets, job[BLOCKS], job[BLOCK], job[LANES], *extra[:3]]
+        words += [self.targets * lifted[0], lifted[0]]
+        return np.concatenate([np.array(words, np.int64), offsets])
+
+    def _sizes(self, job: np.ndarray, extra: np.ndarray, threads: int) -> list[int]:
+        """Bytes of the threads' windows, their packed gradients, and all partial matrices."""
+        row = int(job[BLOCK]) * ITEM_SIZES[self.dtype]
+        items = self.geometry.groups * int(extra[2]) * int(job[BLOCKS])
+        window, pixels = int(job[THREAD_BYTES]), int(job[BOX_PIXELS])
+        return [threads * window, threads * pixels * row, items * int(extra[1]) * row]
 
     def workspace_bytes(
         self, x: tuple[int, ...], gradient: tuple[int, ...], threads: int | None
     ) -> int:
         """Bytes that a call needs beside its arrays."""
         count = launch.thread_count(self.geometry.multiply_adds, threads)
-        job, extra = self._job(x, gradient)
-        width = int(job.words[WIDTH]) * (4 if self.dtype == "float32" else 8)
-        items = self.geometry.groups * int(extra[2]) * int(job.words[BLOCKS])
-        return count * (job.thread_bytes + box_pixels(job) * width) + items * int(extra[1]) * width
+        return sum(self._sizes(*self._job(x, gradient), count))

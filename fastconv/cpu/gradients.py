@@ -15,27 +15,24 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, kernel
-from .lowering import (
-    AXIS_WORDS,
+from .job import (
+    BLOCK,
     BLOCKS,
-    BOX,
-    BOXES,
+    BOX_PIXELS,
     BUFFER_AT,
-    COUNT,
     DIRECT,
-    HEADER,
-    HEIGHT,
+    GOALS_AT,
     LANES,
-    SOURCE_AT,
+    LINES,
+    LINES_AT,
     SOURCE_GROUP,
-    TARGET_AT,
     TARGET_CHANNEL,
     TARGETS,
     THREAD_BYTES,
-    WIDTH,
 )
+from .lowering import BOX, BOXES, COUNT
 from .memory import clear, copy, load, set_word, shift, store, word
-from .pack import enter_box, line_step
+from .pack import axis_of, block_width, enter_box, line_step
 from .tiles import outer_narrow, outer_wide
 
 # Words that follow the job: where its rows stand, how many there are, their number in whole
@@ -55,10 +52,9 @@ def weight_partials(
     x, gradient, partials = word(operands, 0), word(operands, 1), word(operands, 2)
     extra = word(operands, 6)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
-    width, blocks = word(job, WIDTH), word(job, BLOCKS)
+    width, blocks = word(job, BLOCK), word(job, BLOCKS)
     boxes, chunks, padded = word(extra, G_BOXES), word(extra, G_CHUNKS), word(extra, G_PADDED)
-    most = _most_pixels(job)
-    packed = shift(element, word(operands, 5), thread * most * width)
+    packed = shift(element, word(operands, 5), thread * word(job, BOX_PIXELS) * width)
     for item in range(begin, end):
         block, chunk = item % blocks, item // blocks % chunks
         group = item // (blocks * chunks)
@@ -72,7 +68,7 @@ def weight_partials(
             channel = group * word(job, TARGETS) + block * width
             origin = shift(element, gradient, channel * word(job, TARGET_CHANNEL))
             remaining = word(job, TARGETS) - block * width
-            columns = width if remaining > word(job, LANES) else word(job, LANES)
+            columns = block_width(remaining, width, word(job, LANES))
             _pack_gradient(
                 element, job, origin, packed, work, pixels, min(columns, remaining), columns
             )
@@ -95,17 +91,9 @@ def weight_partials(
 
 
 @compiled
-def _most_pixels(job: int) -> int:
-    most = 1
-    for a in range(4):
-        most *= word(job, HEADER + a * AXIS_WORDS + BOX)
-    return most
-
-
-@compiled
 def _run_length(job: int, box: int, pixels: int) -> int:
     """Pixels of one line of a box: they lie at equal distances."""
-    axis = job + 8 * (HEADER + 3 * AXIS_WORDS)
+    axis = axis_of(job, 3)
     first = box % word(axis, BOXES) * word(axis, BOX)
     return min(word(axis, BOX), word(axis, COUNT) - first)
 
@@ -122,7 +110,7 @@ def _pack_gradient(
     columns: int,
 ) -> None:
     """packed[p, v] = grad_output[p, v], zero beyond the last channel."""
-    goals, channel = work + word(job, TARGET_AT), word(job, TARGET_CHANNEL)
+    goals, channel = work + word(job, GOALS_AT), word(job, TARGET_CHANNEL)
     if present < columns:
         clear(element, packed, pixels * columns)
     if channel == 1:
@@ -152,11 +140,11 @@ def _add_box(
     work: int,
 ) -> None:
     """Add the pixels of a box to every row of one block of columns."""
-    height, rows = word(job, HEIGHT), extra + 8 * G_HEADER
-    runs, lines = pixels // run, work + word(job, SOURCE_AT)
+    height, rows = word(job, LINES), extra + 8 * G_HEADER
+    runs, lines = pixels // run, work + word(job, LINES_AT)
     for i in range(runs):
         set_word(lines, i, word(lines, i * run))
-    step = line_step(job + 8 * HEADER, 3, word(job, DIRECT))
+    step = line_step(job, 3)
     for r in range(0, word(extra, G_PADDED), height):
         sums = shift(element, partial, r * columns)
         before = shift(element, start, r * start_step)
@@ -199,7 +187,7 @@ def reduce_weight(element: Any, job: int, operands: int, begin: int, end: int, t
     for item in range(begin, end):
         group, block = item // blocks, item % blocks
         present = min(full, targets - block * full)
-        width = full if targets - block * full > lanes else lanes
+        width = block_width(targets - block * full, full, lanes)
         total = shift(element, partials, (group * chunks * blocks + block) * size)
         for chunk in range(1, chunks):
             other = shift(element, total, chunk * blocks * size)

@@ -1,6 +1,7 @@
-"""Packing: a box's window of the source as a dense channels-last buffer, and weights as tile rows.
+"""Packing: the window that a box sees of the source as a dense buffer, and weights as tile rows.
 
-After this there is no padding, stride, dilation, group or rank: tiles see tables of offsets.
+After this there is no padding, stride, dilation, group or rank: tiles see tables of offsets. The
+buffer is channels-last, or one plane after another where lanes lie along pixels.
 """
 
 from __future__ import annotations
@@ -8,36 +9,79 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, kernel
+from .job import (
+    BUFFER_AT,
+    CHANNELS,
+    DIRECT,
+    FORM,
+    GOALS_AT,
+    HEADER,
+    LANES,
+    LINES,
+    LINES_AT,
+    MULTIPLIER,
+    PLANAR,
+    PLANE,
+    POSITION,
+    SOURCE_CHANNEL,
+    SOURCE_GROUP,
+)
 from .lowering import (
-    AXIS_PITCH,
-    AXIS_STEP,
     AXIS_WORDS,
     BOX,
     BOXES,
-    BUFFER_AT,
-    CHANNELS,
     COUNT,
-    DIRECT,
     FIRST,
     GATHERED,
-    HEADER,
-    HEIGHT,
     MODE,
-    MULTIPLIER,
     OFFSETS_AT,
     PITCH,
     SIZE,
     SOURCE,
-    SOURCE_AT,
-    SOURCE_CHANNEL,
-    SOURCE_GROUP,
     SPAN,
+    STEP,
     TAPS,
     TARGET,
-    TARGET_AT,
     WHERE_AT,
 )
 from .memory import clear, copy, load, set_word, shift, store, word
+
+
+@compiled
+def axis_of(job: int, a: int) -> int:
+    """Address of the words of an axis."""
+    return job + 8 * (HEADER + a * AXIS_WORDS)
+
+
+@compiled
+def enter_box(element: Any, job: int, source: int, box: int, group: int, work: int) -> int:
+    """Prepare box number `box` for its tiles; returns the number of its lines."""
+    n, d, h, w = axis_of(job, 0), axis_of(job, 1), axis_of(job, 2), axis_of(job, 3)
+    first_w, box = box % word(w, BOXES) * word(w, BOX), box // word(w, BOXES)
+    first_h, box = box % word(h, BOXES) * word(h, BOX), box // word(h, BOXES)
+    first_d = box % word(d, BOXES) * word(d, BOX)
+    first_n = box // word(d, BOXES) * word(n, BOX)
+    firsts = (first_n, first_d, first_h, first_w)
+    counts = (_count(n, first_n), _count(d, first_d), _count(h, first_h), _count(w, first_w))
+    if not word(job, DIRECT):
+        extents = (
+            _fill_positions(job, n, firsts[0], counts[0], work),
+            _fill_positions(job, d, firsts[1], counts[1], work),
+            _fill_positions(job, h, firsts[2], counts[2], work),
+            _fill_positions(job, w, firsts[3], counts[3], work),
+        )
+        origin = shift(element, source, group * word(job, SOURCE_GROUP))
+        _fill_window(element, job, origin, extents, work)
+    return _fill_lines(job, firsts, counts, work)
+
+
+@compiled
+def _count(axis: int, first: int) -> int:
+    """Outputs of a box along an axis: the last box may be smaller."""
+    return min(word(axis, BOX), word(axis, COUNT) - first)
+
+
+# ---- the window -------------------------------------------------------------------------------
 
 
 @compiled
@@ -55,9 +99,10 @@ def source_position(position: int, size: int, mode: int) -> int:
 
 
 @compiled
-def _fill_positions(job: int, axis: int, first: int, count: int, where: int) -> int:
+def _fill_positions(job: int, axis: int, first: int, count: int, work: int) -> int:
     """Source position of each buffer position of one axis of a box; returns how many there are."""
-    step, size, mode = word(axis, AXIS_STEP), word(axis, SIZE), word(axis, MODE)
+    step, size, mode = word(axis, STEP), word(axis, SIZE), word(axis, MODE)
+    where = work + word(axis, WHERE_AT)
     if word(axis, GATHERED) == 0:
         positions = (count - 1) * step + word(axis, SPAN)
         low = first * step + word(axis, FIRST)
@@ -75,175 +120,172 @@ def _fill_positions(job: int, axis: int, first: int, count: int, where: int) -> 
 
 
 @compiled
+def _fill_window(element: Any, job: int, source: int, extents: Any, work: int) -> None:
+    """Copy a box's window of the source into the buffer, padding included."""
+    n_axis, d_axis, h_axis = axis_of(job, 0), axis_of(job, 1), axis_of(job, 2)
+    buffer, where_w = work + word(job, BUFFER_AT), work + word(axis_of(job, 3), WHERE_AT)
+    for n in range(extents[0]):
+        at_n = word(work + word(n_axis, WHERE_AT), n)
+        for d in range(extents[1]):
+            at_d = word(work + word(d_axis, WHERE_AT), d)
+            for h in range(extents[2]):
+                at_h = word(work + word(h_axis, WHERE_AT), h)
+                offset = n * word(n_axis, PITCH) + d * word(d_axis, PITCH) + h * word(h_axis, PITCH)
+                row = shift(element, buffer, offset)
+                line = at_n * word(n_axis, SOURCE) + at_d * word(d_axis, SOURCE)
+                line = shift(element, source, line + at_h * word(h_axis, SOURCE))
+                outside = at_d < 0 or at_h < 0
+                if word(job, FORM) == PLANAR:
+                    _fill_planes(element, job, line, where_w, extents[3], row, outside)
+                elif outside:
+                    clear(element, row, extents[3] * word(job, POSITION))
+                else:
+                    _fill_row(element, job, line, where_w, extents[3], row)
+
+
+@compiled
+def _run(where: int, j: int, count: int) -> int:
+    """How many positions from j on lie side by side in the source."""
+    at, run = word(where, j), 1
+    while j + run < count and word(where, j + run) == at + run:
+        run += 1
+    return run
+
+
+@compiled
 def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: int) -> None:
     """row[j, c] = source[where[j], c] for one line of the window; zero where there is no source."""
-    channels, pitch = word(job, CHANNELS), word(job, PITCH)
+    channels, position = word(job, CHANNELS), word(job, POSITION)
     source_channel, multiplier = word(job, SOURCE_CHANNEL), word(job, MULTIPLIER)
-    step = word(job + 8 * (HEADER + 3 * AXIS_WORDS), SOURCE)
+    step = word(axis_of(job, 3), SOURCE)
     j = 0
     while j < count:
-        at = word(where, j)
+        at, target = word(where, j), shift(element, row, j * position)
         if at < 0:
-            clear(element, shift(element, row, j * pitch), pitch)
+            clear(element, target, position)
             j += 1
             continue
-        run = 1
-        while j + run < count and word(where, j + run) == at + run:
-            run += 1
-        origin, target = shift(element, source, at * step), shift(element, row, j * pitch)
+        run, origin = _run(where, j, count), shift(element, source, at * step)
         if source_channel == 1 and multiplier == 1:
-            if step == channels and pitch == channels:
+            if step == channels and position == channels:
                 copy(element, target, origin, run * channels)
             else:
                 for i in range(run):
-                    copy(
-                        element,
-                        shift(element, target, i * pitch),
-                        shift(element, origin, i * step),
-                        channels,
-                    )
+                    pixel = shift(element, origin, i * step)
+                    copy(element, shift(element, target, i * position), pixel, channels)
         else:
             for c in range(channels):
                 plane = shift(element, origin, c // multiplier * source_channel)
                 for i in range(run):
-                    store(element, target, i * pitch + c, load(element, plane, i * step))
+                    store(element, target, i * position + c, load(element, plane, i * step))
         j += run
 
 
 @compiled
-def _fill_window(element: Any, job: int, source: int, extents: Any, work: int) -> None:
-    """Copy a box's window of the source into the buffer, padding included."""
-    axes = job + 8 * HEADER
-    buffer = work + word(job, BUFFER_AT)
-    where = work
-    images, depth, height = axes, axes + 8 * AXIS_WORDS, axes + 16 * AXIS_WORDS
-    width = axes + 24 * AXIS_WORDS
-    row_size = extents[3] * word(job, PITCH)
-    for n in range(extents[0]):
-        at_n = word(where + word(images, WHERE_AT), n)
-        for d in range(extents[1]):
-            at_d = word(where + word(depth, WHERE_AT), d)
-            for h in range(extents[2]):
-                at_h = word(where + word(height, WHERE_AT), h)
-                offset = n * word(images, AXIS_PITCH) + d * word(depth, AXIS_PITCH)
-                row = shift(element, buffer, offset + h * word(height, AXIS_PITCH))
-                if at_d < 0 or at_h < 0:
-                    clear(element, row, row_size)
-                    continue
-                line = at_n * word(images, SOURCE) + at_d * word(depth, SOURCE)
-                line += at_h * word(height, SOURCE)
-                _fill_row(
-                    element,
-                    job,
-                    shift(element, source, line),
-                    where + word(width, WHERE_AT),
-                    extents[3],
-                    row,
-                )
+def _fill_planes(
+    element: Any, job: int, source: int, where: int, count: int, row: int, outside: bool
+) -> None:
+    """row[c, j] = source[c, where[j]] for one line of the window; zero where there is no source."""
+    step, plane = word(axis_of(job, 3), SOURCE), word(job, PLANE)
+    for c in range(word(job, CHANNELS)):
+        target = shift(element, row, c * plane)
+        if outside:
+            clear(element, target, count)
+            continue
+        line = shift(element, source, c * word(job, SOURCE_CHANNEL))
+        j = 0
+        while j < count:
+            at = word(where, j)
+            if at < 0:
+                store(element, target, j, 0)
+                j += 1
+                continue
+            run, origin = _run(where, j, count), shift(element, line, at * step)
+            if step == 1:
+                for i in range(run):
+                    store(element, target, j + i, load(element, origin, i))
+            else:
+                for i in range(run):
+                    store(element, target, j + i, load(element, origin, i * step))
+            j += run
+
+
+# ---- the lines --------------------------------------------------------------------------------
 
 
 @compiled
-def _fill_pixels(job: int, firsts: Any, counts: Any, work: int) -> int:
-    """Where each pixel of a box is read and written, as offsets; returns the number of pixels.
+def line_step(job: int, a: int) -> int:
+    """Elements between the lines of neighbouring outputs of an axis."""
+    axis = axis_of(job, a)
+    pitch = word(axis, PITCH)
+    return pitch if word(axis, GATHERED) else pitch * word(axis, STEP)
 
-    The tables go on to a whole number of tiles with copies of the last pixel.
+
+@compiled
+def _fill_lines(job: int, firsts: Any, counts: Any, work: int) -> int:
+    """Where each line of a box is read and where it is written; returns the number of lines.
+
+    A line is a pixel, or in planar form as many pixels of a row as there are lanes: the last one of
+    a row ends with the row. The tables go on to a whole tile with copies of the last line.
     """
-    axes = job + 8 * HEADER
-    direct, tile = word(job, DIRECT), word(job, HEIGHT)
-    lines, targets = work + word(job, SOURCE_AT), work + word(job, TARGET_AT)
-    steps = (line_step(axes, 0, direct), line_step(axes, 1, direct))
-    steps2 = (line_step(axes, 2, direct), line_step(axes, 3, direct))
-    goals = (word(axes, TARGET), word(axes + 8 * AXIS_WORDS, TARGET))
-    goals2 = (word(axes + 16 * AXIS_WORDS, TARGET), word(axes + 24 * AXIS_WORDS, TARGET))
-    line0, target0 = 0, 0
+    lines, goals = work + word(job, LINES_AT), work + word(job, GOALS_AT)
+    line_0, goal_0 = 0, 0
     for a in range(4):
-        axis = axes + 8 * a * AXIS_WORDS
-        target0 += firsts[a] * word(axis, TARGET)
-        if direct:
-            line0 += firsts[a] * line_step(axes, a, direct)
+        goal_0 += firsts[a] * word(axis_of(job, a), TARGET)
+        if word(job, DIRECT):
+            line_0 += firsts[a] * line_step(job, a)
+    step_n, step_d, step_h = line_step(job, 0), line_step(job, 1), line_step(job, 2)
+    to_n, to_d = word(axis_of(job, 0), TARGET), word(axis_of(job, 1), TARGET)
+    to_h, to_w = word(axis_of(job, 2), TARGET), word(axis_of(job, 3), TARGET)
+    step_w, stride = line_step(job, 3), 1
+    last = counts[3] - 1
+    if word(job, FORM) == PLANAR:
+        stride = word(job, LANES)
+        if word(job, DIRECT):  # may begin before the box, for its pixels are the same there
+            last = word(axis_of(job, 3), COUNT) - firsts[3] - stride
+        else:  # a short row's vector ends in the slack of the buffer
+            last = max(0, counts[3] - stride)
     m = 0
     for n in range(counts[0]):
         for d in range(counts[1]):
             for h in range(counts[2]):
-                line = line0 + n * steps[0] + d * steps[1] + h * steps2[0]
-                target = target0 + n * goals[0] + d * goals[1] + h * goals2[0]
-                for w in range(counts[3]):
-                    set_word(lines, m, line + w * steps2[1])
-                    set_word(targets, m, target + w * goals2[1])
+                line = line_0 + n * step_n + d * step_d + h * step_h
+                goal = goal_0 + n * to_n + d * to_d + h * to_h
+                for i in range(0, counts[3], stride):
+                    w = min(i, last)
+                    set_word(lines, m, line + w * step_w)
+                    set_word(goals, m, goal + w * to_w)
                     m += 1
-    for i in range(m, -(-m // tile) * tile):
+    for i in range(m, -(-m // word(job, LINES)) * word(job, LINES)):
         set_word(lines, i, word(lines, m - 1))
-        set_word(targets, i, word(targets, m - 1))
+        set_word(goals, i, word(goals, m - 1))
     return m
-
-
-@compiled
-def line_step(axes: int, a: int, direct: int) -> int:
-    """Elements between the lines of neighbouring outputs of an axis."""
-    axis = axes + 8 * a * AXIS_WORDS
-    pitch = word(axis, AXIS_PITCH)
-    return pitch if word(axis, GATHERED) and not direct else pitch * word(axis, AXIS_STEP)
-
-
-@compiled
-def enter_box(element: Any, job: int, source: int, box: int, group: int, work: int) -> int:
-    """Prepare box number `box` for its tiles; returns the number of its pixels."""
-    axes = job + 8 * HEADER
-    w = box % word(axes + 24 * AXIS_WORDS, BOXES)
-    box //= word(axes + 24 * AXIS_WORDS, BOXES)
-    h = box % word(axes + 16 * AXIS_WORDS, BOXES)
-    box //= word(axes + 16 * AXIS_WORDS, BOXES)
-    d = box % word(axes + 8 * AXIS_WORDS, BOXES)
-    n = box // word(axes + 8 * AXIS_WORDS, BOXES)
-    firsts = (
-        n * word(axes, BOX),
-        d * word(axes + 8 * AXIS_WORDS, BOX),
-        h * word(axes + 16 * AXIS_WORDS, BOX),
-        w * word(axes + 24 * AXIS_WORDS, BOX),
-    )
-    counts = (
-        min(word(axes, BOX), word(axes, COUNT) - firsts[0]),
-        min(word(axes + 8 * AXIS_WORDS, BOX), word(axes + 8 * AXIS_WORDS, COUNT) - firsts[1]),
-        min(word(axes + 16 * AXIS_WORDS, BOX), word(axes + 16 * AXIS_WORDS, COUNT) - firsts[2]),
-        min(word(axes + 24 * AXIS_WORDS, BOX), word(axes + 24 * AXIS_WORDS, COUNT) - firsts[3]),
-    )
-    if not word(job, DIRECT):
-        extents = (
-            _positions(job, axes, 0, firsts[0], counts[0], work),
-            _positions(job, axes, 1, firsts[1], counts[1], work),
-            _positions(job, axes, 2, firsts[2], counts[2], work),
-            _positions(job, axes, 3, firsts[3], counts[3], work),
-        )
-        origin = shift(element, source, group * word(job, SOURCE_GROUP))
-        _fill_window(element, job, origin, extents, work)
-    return _fill_pixels(job, firsts, counts, work)
-
-
-@compiled
-def _positions(job: int, axes: int, a: int, first: int, count: int, work: int) -> int:
-    axis = axes + 8 * a * AXIS_WORDS
-    return _fill_positions(job, axis, first, count, work + word(axis, WHERE_AT))
 
 
 # ---- weights ----------------------------------------------------------------------------------
 
 # Words of a weight job; the row offsets follow.
-(W_TARGETS, W_BLOCKS, W_WIDTH, W_LANES, W_ROWS, W_GROUP, W_TARGET, W_HEADER) = range(8)
+(W_TARGETS, W_BLOCKS, W_BLOCK, W_LANES, W_ROWS, W_GROUP, W_TARGET, W_HEADER) = range(8)
+
+
+@compiled
+def block_width(targets: int, block: int, lanes: int) -> int:
+    """Width of the rows of a block of targets: the last one of a few targets takes one vector."""
+    return block if targets > lanes else lanes
 
 
 @kernel
 def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
-    """packed[g, b, r, v] = weight[g, b * width + v, row r], zero beyond the last target.
+    """packed[g, b, r, v] = weight[g, b * block + v, row r], zero beyond the last target.
 
-    A last block of at most `lanes` targets has rows of one vector only. Items are (g, b).
+    Items are (g, b). Operands: weight, packed.
     """
     weight, packed = word(operands, 0), word(operands, 1)
     targets, blocks, rows = word(job, W_TARGETS), word(job, W_BLOCKS), word(job, W_ROWS)
-    full, lanes = word(job, W_WIDTH), word(job, W_LANES)
-    target_step = word(job, W_TARGET)
+    full, target_step = word(job, W_BLOCK), word(job, W_TARGET)
     for item in range(begin, end):
         first = item % blocks * full
-        width = full if targets - first > lanes else lanes
+        width = block_width(targets - first, full, word(job, W_LANES))
         present = min(width, targets - first)
         origin = item // blocks * word(job, W_GROUP) + first * target_step
         block = shift(element, packed, item * rows * full)

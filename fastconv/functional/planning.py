@@ -86,7 +86,7 @@ def plan(
         raise TypeError(f"{op}: weight is {w.dtype}, which does not cast to dtype {result}")
     b = None
     if bias is not None:
-        b = cast_bias(op, as_operand(op, "bias", bias), result, geometry.out_channels)
+        b = cast_bias(op, as_operand(op, "bias", bias), result, geometry.out_channels).copy()
     if memory_format not in MEMORY_FORMATS:
         raise ValueError(
             f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"

@@ -1,0 +1,270 @@
+"""Jobs: the numbers of one correlation, laid out for a kernel.
+
+A job is one int64 array: a header, four axes, then tables. It holds everything that depends on the
+problem; addresses come with each call. Like `lowering`, this is plain arithmetic on numbers and
+arrays, so it can be compiled into nopython code.
+
+Forms of tiles: OUTER multiplies pixels by vectors of output channels, PAIRWISE vectors of channels
+by vectors of weights, PLANAR output channels by vectors of pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from .lowering import (
+    AXIS_WORDS,
+    BOX,
+    BOXES,
+    COUNT,
+    FIRST,
+    GATHERED,
+    OFFSETS_AT,
+    PITCH,
+    SIZE,
+    SOURCE,
+    SPAN,
+    STEP,
+    TAPS,
+    WHERE_AT,
+)
+
+OUTER, PAIRWISE, PLANAR = range(3)
+
+# What a caller says about channels, per group: how many, and how far apart.
+(C_GROUPS, C_SOURCE, C_TARGET, C_SOURCE_STRIDE, C_TARGET_STRIDE, C_MULTIPLIER, C_WORDS) = range(7)
+
+# What a caller says about the machine and the tile. A tile makes LINES lines times BLOCK output
+# channels; a line is a pixel, or in planar form a vector of them.
+(T_FORM, T_ITEM_SIZE, T_LANES, T_LINES, T_BLOCK, T_CACHE, T_WORDS) = range(7)
+
+# Words of a header.
+(FORM, GROUPS, CHANNELS, TARGETS, MULTIPLIER, DIRECT, TAP_COUNT, DEPTH, DEPTH_STEP) = range(9)
+(LANES, LINES, BLOCK, BLOCKS, BLOCK_SIZE, ACTIVATION) = range(9, 15)
+(SOURCE_CHANNEL, SOURCE_GROUP, TARGET_CHANNEL, POSITION, PLANE) = range(15, 20)
+(TAPS_AT, LINES_AT, GOALS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 26)
+(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, HEADER) = range(26, 31)
+
+# Pixels of a box: their two tables of offsets stay within a corner of the second-level cache.
+MOST_PIXELS = 4096
+
+
+@register_jitable
+def correlation_job(
+    axes: Any,
+    offsets: Any,
+    channels: Any,
+    tile: Any,
+    activation: int,
+    items_wanted: int,
+    most_pixels: int,
+    join_taps: bool,
+) -> Any:
+    """The job for axes from `lowering`; `axes` is completed in place.
+
+    There will be at least `items_wanted` work items if the problem is not too small to be cut.
+    `join_taps` allows to join taps, where the order of rows in the weights is not affected.
+    """
+    form, lanes, item_size = tile[T_FORM], tile[T_LANES], tile[T_ITEM_SIZE]
+    blocks = -(-channels[C_TARGET] // tile[T_BLOCK])
+    in_buffer = channels[C_TARGET] if form == PAIRWISE else channels[C_SOURCE]
+    alone = channels[C_SOURCE] == 1  # a lone channel is its own neighbour
+    source_channel = 1 if alone else channels[C_SOURCE_STRIDE]
+    direct = _reads_in_place(axes, channels, tile, source_channel)
+    position = 1
+    if form != PLANAR:
+        position = _position_size(in_buffer, item_size, lanes if form == PAIRWISE else 1)
+    for a in range(4):
+        dense, sparse = (
+            _positions(axes[a], axes[a, COUNT], 0),
+            _positions(axes[a], axes[a, COUNT], 1),
+        )
+        lanes_need_it = form == PLANAR and a == 3 and axes[a, STEP] > 1
+        axes[a, GATHERED] = not direct and (sparse < dense or lanes_need_it)
+    per_position = in_buffer if form == PLANAR else position
+    budget = tile[T_CACHE] // 4 // item_size // per_position
+    least = 4 * tile[T_LINES] * (lanes if form == PLANAR else 1)
+    _choose_boxes(
+        axes, budget, -(-items_wanted // (channels[C_GROUPS] * blocks)), most_pixels, least
+    )
+    window = _set_pitches(axes, position, direct)
+    plane = _plane_size(window, item_size) if form == PLANAR else 0
+    depth_step = source_channel if direct else max(plane, 1)
+    depth = 1 if form == PAIRWISE else channels[C_SOURCE]
+    taps = _tap_offsets(axes, offsets, direct)
+    w = axes[3]
+    if join_taps and w[TAPS] > 1 and w[SPAN] == w[TAPS] and not w[GATHERED]:
+        # Neighbouring taps in the width form one run with the channels, or with a lone channel.
+        unbroken = form == OUTER and depth_step == 1 and w[PITCH] == channels[C_SOURCE]
+        if unbroken or (form == PLANAR and alone):
+            taps, depth, depth_step = taps[:: w[TAPS]].copy(), depth * w[TAPS], w[PITCH] // depth
+
+    job = np.zeros(HEADER + 4 * AXIS_WORDS + len(taps) + len(offsets), np.int64)
+    job[FORM], job[GROUPS], job[CHANNELS] = form, channels[C_GROUPS], in_buffer
+    job[TARGETS], job[MULTIPLIER], job[DIRECT] = channels[C_TARGET], channels[C_MULTIPLIER], direct
+    job[TAP_COUNT], job[DEPTH], job[DEPTH_STEP] = len(taps), depth, depth_step
+    job[LANES], job[LINES], job[BLOCK], job[BLOCKS] = lanes, tile[T_LINES], tile[T_BLOCK], blocks
+    job[BLOCK_SIZE], job[ACTIVATION] = len(taps) * depth * tile[T_BLOCK], activation
+    job[SOURCE_CHANNEL], job[TARGET_CHANNEL] = source_channel, channels[C_TARGET_STRIDE]
+    job[SOURCE_GROUP] = channels[C_SOURCE] * channels[C_SOURCE_STRIDE]
+    job[POSITION], job[PLANE] = position, plane
+    job[TAPS_AT] = HEADER + 4 * AXIS_WORDS
+    job[job[TAPS_AT] : job[TAPS_AT] + len(taps)] = taps
+    job[job[TAPS_AT] + len(taps) :] = offsets
+    axes[:, OFFSETS_AT] += job[TAPS_AT] + len(taps)
+    job[HEADER : job[TAPS_AT]] = axes.ravel()
+    _lay_out_workspace(job, axes, item_size, 0 if direct else max(window, plane * in_buffer))
+    return job
+
+
+@register_jitable
+def _positions(axis: Any, outputs: int, gathered: int) -> int:
+    """Buffer positions for `outputs` neighbours.
+
+    All from the first tap to the last, or the taps.
+    """
+    if gathered:
+        return outputs * max(axis[TAPS], 1)
+    return (outputs - 1) * axis[STEP] + axis[SPAN]
+
+
+@register_jitable
+def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) -> bool:
+    """Whether tiles may read the source itself: nothing to pad, no cache sets to collide in."""
+    for a in range(4):
+        last = (axes[a, COUNT] - 1) * axes[a, STEP] + axes[a, FIRST] + axes[a, SPAN]
+        if axes[a, FIRST] < 0 or last > axes[a, SIZE]:
+            return False
+    if channels[C_MULTIPLIER] > 1:
+        return False
+    w, item_size = axes[3], tile[T_ITEM_SIZE]
+    if tile[T_FORM] == PAIRWISE:  # whole vectors are read, so the last block must be whole
+        return source_channel == 1 and channels[C_TARGET] % tile[T_BLOCK] == 0
+    if tile[T_FORM] == PLANAR:  # likewise a row must hold a vector
+        return w[SOURCE] == 1 and w[STEP] == 1 and w[COUNT] >= tile[T_LANES]
+    if source_channel == 1:
+        return w[SOURCE] * w[STEP] * item_size % 2048 != 0 or w[COUNT] == 1
+    return w[SOURCE] == 1 and source_channel * item_size % 1024 != 0
+
+
+@register_jitable
+def _position_size(channels: int, item_size: int, multiple: int) -> int:
+    """Elements from one buffer position to the next.
+
+    Positions a multiple of 2048 bytes apart fall into so few sets of the first-level cache that
+    the lines of a tile push each other out: those get a cache line more.
+    """
+    size = -(-channels // multiple) * multiple
+    return size + 64 // item_size if size * item_size % 2048 == 0 else size
+
+
+@register_jitable
+def _plane_size(window: int, item_size: int) -> int:
+    """Elements from one channel of a planar buffer to the next, with the same care."""
+    return window + 64 // item_size if window * item_size % 1024 == 0 else window
+
+
+@register_jitable
+def _choose_boxes(axes: Any, budget: int, boxes_wanted: int, most_pixels: int, least: int) -> None:
+    """Set how many outputs along each axis are worked on together.
+
+    Their source window should have at most `budget` positions, there should be enough boxes to
+    share among threads, and none so small that tiles stay empty: cutting for threads stops at
+    `least` pixels. The result of a convolution does not depend on it.
+    """
+    for a in range(4):
+        axes[a, BOX] = max(axes[a, COUNT], 1)
+    for a in range(4):
+        while axes[a, BOX] > 1:
+            window, pixels = 1, 1
+            for b in range(4):
+                window *= _positions(axes[b], axes[b, BOX], axes[b, GATHERED])
+                pixels *= axes[b, BOX]
+            if window <= budget and pixels <= most_pixels:
+                break
+            axes[a, BOX] = -(-axes[a, BOX] // 2)
+    for a in range(4):
+        while axes[a, BOX] > 1:
+            boxes, pixels = 1, 1
+            for b in range(4):
+                boxes *= -(-axes[b, COUNT] // axes[b, BOX])
+                pixels *= axes[b, BOX]
+            if boxes >= boxes_wanted or pixels < least:
+                break
+            axes[a, BOX] = -(-axes[a, BOX] // 2)
+    for a in range(4):  # as many boxes, of nearly equal size
+        axes[a, BOXES] = -(-axes[a, COUNT] // axes[a, BOX])
+        if axes[a, BOXES]:
+            axes[a, BOX] = -(-axes[a, COUNT] // axes[a, BOXES])
+
+
+@register_jitable
+def _set_pitches(axes: Any, position: int, direct: bool) -> int:
+    """Set the elements between neighbouring positions of each axis, in the source or the buffer.
+
+    Returns the elements of the buffer, of one channel in planar form.
+    """
+    pitch, where = position, 0
+    for a in range(3, -1, -1):
+        axes[a, PITCH] = axes[a, SOURCE] if direct else pitch
+        positions = _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
+        pitch *= positions
+        axes[a, WHERE_AT] = where
+        where += 8 * positions
+    return pitch
+
+
+@register_jitable
+def _tap_offsets(axes: Any, offsets: Any, direct: bool) -> Any:
+    """Elements from a line to each of its taps, in the order (depth, height, width)."""
+    d, h, w = axes[1], axes[2], axes[3]
+    taps = np.empty(d[TAPS] * h[TAPS] * w[TAPS], np.int64)
+    t = 0
+    for i in range(d[TAPS]):
+        for j in range(h[TAPS]):
+            line = _along(d, offsets, i, direct) + _along(h, offsets, j, direct)
+            for k in range(w[TAPS]):
+                taps[t] = line + _along(w, offsets, k, direct)
+                t += 1
+    return taps
+
+
+@register_jitable
+def _along(axis: Any, offsets: Any, tap: int, direct: bool) -> int:
+    """Elements along one axis to a tap: in the source, among gathered positions, or in a window."""
+    if axis[GATHERED]:
+        return tap * axis[BOX] * axis[PITCH]
+    first = 0 if direct else axis[FIRST]
+    return (offsets[axis[OFFSETS_AT] + tap] - first) * axis[PITCH]
+
+
+@register_jitable
+def _lay_out_workspace(job: Any, axes: Any, item_size: int, buffer: int) -> None:
+    """Set where a thread finds its tables, sums and buffer, each on a cache line of its own."""
+    pixels, where, boxes = 1, 0, 1
+    for a in range(4):
+        pixels *= axes[a, BOX]
+        boxes *= axes[a, BOXES]
+        where += 8 * _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
+    table = 8 * (pixels + job[LINES])
+    sums = job[LINES] * job[BLOCK] * item_size
+    if job[FORM] == PLANAR:
+        sums *= job[LANES]
+    job[LINES_AT] = _aligned(where)
+    job[GOALS_AT] = job[LINES_AT] + _aligned(table)
+    job[SUMS_AT] = job[GOALS_AT] + _aligned(table)
+    job[BUFFER_AT] = job[SUMS_AT] + _aligned(sums)
+    # Vectors may reach beyond the last position.
+    slack = max(2 * job[LANES], job[BLOCK])
+    job[THREAD_BYTES] = job[BUFFER_AT] + _aligned((buffer + slack) * item_size)
+    job[BOX_PIXELS], job[BOX_COUNT] = pixels, boxes
+    job[ITEMS] = boxes * job[GROUPS] * job[BLOCKS]
+    job[PACKED_SIZE] = job[GROUPS] * job[BLOCKS] * job[BLOCK_SIZE]
+
+
+@register_jitable
+def _aligned(size: int) -> int:
+    return -(-size // 64) * 64

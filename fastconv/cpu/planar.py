@@ -1,0 +1,120 @@
+"""Planar convolution: the lanes of a vector are pixels of a row, not output channels.
+
+Where there are few output channels (a first layer's gradient, LeNet's six, a single image to be
+filtered) vectors of channels would stay empty; a row of pixels fills them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .activation import activate
+from .compile import compiled, kernel
+from .job import (
+    ACTIVATION,
+    BLOCK,
+    BLOCK_SIZE,
+    BLOCKS,
+    BUFFER_AT,
+    DEPTH,
+    DEPTH_STEP,
+    DIRECT,
+    GOALS_AT,
+    GROUPS,
+    LANES,
+    LINES,
+    LINES_AT,
+    SOURCE_GROUP,
+    SUMS_AT,
+    TAP_COUNT,
+    TAPS_AT,
+    TARGET_CHANNEL,
+    TARGETS,
+    THREAD_BYTES,
+)
+from .lowering import BOX, BOXES, COUNT, TARGET
+from .memory import load, shift, store, word
+from .pack import axis_of, enter_box
+from .tiles import planar_1, planar_6, planar_8
+
+
+@kernel
+def correlate_planar(
+    element: Any, job: int, operands: int, begin: int, end: int, thread: int
+) -> None:
+    """The same sums, items and operands as `direct.correlate`."""
+    source, target = word(operands, 0), word(operands, 3)
+    work = word(operands, 4) + thread * word(job, THREAD_BYTES)
+    blocks, groups, block = word(job, BLOCKS), word(job, GROUPS), word(job, BLOCK)
+    entered, lines, alive = -1, 0, 0
+    for item in range(begin, end):
+        window, first = item // blocks, item % blocks * block
+        group = window % groups
+        if window != entered:
+            lines = enter_box(element, job, source, window // groups, group, work)
+            alive = _alive(job, window // groups)
+            entered = window
+        x = work + word(job, BUFFER_AT)
+        if word(job, DIRECT):
+            x = shift(element, source, group * word(job, SOURCE_GROUP))
+        index = group * blocks + item % blocks
+        weights = shift(element, word(operands, 1), index * word(job, BLOCK_SIZE))
+        bias = shift(element, word(operands, 2), index * block)
+        channel = group * word(job, TARGETS) + first
+        goal = shift(element, target, channel * word(job, TARGET_CHANNEL))
+        rows = min(block, word(job, TARGETS) - first)
+        _block(element, job, x, weights, bias, goal, lines, rows, alive, work)
+
+
+@compiled
+def _alive(job: int, box: int) -> int:
+    """Lanes of a line that are pixels of their row; rows that are read in place are never short."""
+    w = axis_of(job, 3)
+    first = box % word(w, BOXES) * word(w, BOX)
+    if word(job, DIRECT):
+        return word(job, LANES)
+    return min(word(job, LANES), min(word(w, BOX), word(w, COUNT) - first))
+
+
+@compiled
+def _block(
+    element: Any,
+    job: int,
+    x: int,
+    weights: int,
+    bias: int,
+    target: int,
+    lines: int,
+    rows: int,
+    alive: int,
+    work: int,
+) -> None:
+    """All lines of a box for one block of output channels."""
+    group, block, lanes = word(job, LINES), word(job, BLOCK), word(job, LANES)
+    taps, count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
+    depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
+    sums, to_pixel = work + word(job, SUMS_AT), word(axis_of(job, 3), TARGET)
+    for first in range(0, lines, group):
+        here = work + word(job, LINES_AT) + 8 * first
+        if count == 0:  # a phase that no weight reaches
+            for i in range(block * group * lanes):
+                store(element, sums, i, load(element, bias, i // (group * lanes)))
+        elif block == 8:
+            planar_8(element, sums, bias, x, here, taps, count, depth, step, weights)
+        elif block == 1:
+            planar_1(element, sums, bias, x, here, taps, count, depth, step, weights)
+        else:
+            planar_6(element, sums, bias, x, here, taps, count, depth, step, weights)
+        if word(job, ACTIVATION):
+            activate(element, sums, rows * group * lanes, word(job, ACTIVATION))
+        goals = work + word(job, GOALS_AT) + 8 * first
+        for k in range(rows):
+            for s in range(min(group, lines - first)):
+                line = shift(element, sums, (k * group + s) * lanes)
+                goal = shift(element, target, word(goals, s) + k * word(job, TARGET_CHANNEL))
+                if to_pixel == 1:
+                    for lane in range(alive):
+                        store(element, goal, lane, load(element, line, lane))
+                else:
+                    for lane in range(alive):
+                        store(element, goal, lane * to_pixel, load(element, line, lane))

@@ -1,0 +1,51 @@
+"""Lowering and job layout are plain arithmetic: nopython code must be able to call them."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+
+from fastconv.cpu.engine import tile_words
+from fastconv.cpu.job import MOST_PIXELS, OUTER, PAIRWISE, PLANAR, correlation_job
+from fastconv.cpu.lowering import (
+    forward_axes,
+    geometry_words,
+    lifted_strides,
+    phase_axes,
+    phase_total,
+    row_offsets,
+)
+from fastconv.geometry import ConvGeometry
+
+
+def lower(words, source, target, weight, channels, tile, phase):
+    """Everything between a geometry and a launch; phase -1 is the forward convolution."""
+    if phase < 0:
+        axes, offsets, places, start = forward_axes(words, source, target)
+    else:
+        axes, offsets, places, start = phase_axes(words, source, target, phase)
+    rows = row_offsets(axes, places, weight[2:], channels[1], weight[1])
+    return correlation_job(axes, offsets, channels, tile, 0, 8, MOST_PIXELS, True), rows, start
+
+
+compiled = numba.njit(lower)
+
+
+@pytest.mark.parametrize("form", [OUTER, PAIRWISE, PLANAR])
+def test_compiled_lowering_gives_the_same_job(form):
+    geometry = ConvGeometry.forward(
+        "test", 2, (2, 6, 9, 11), (40, 3, 3, 2), groups=2, stride=(2, 1), padding=((1, 2), (0, 3))
+    )
+    words = geometry_words(geometry)
+    source, target = lifted_strides((594, 99, 11, 1)), lifted_strides((2600, 65, 13, 1))
+    weight = lifted_strides((18, 6, 2, 1))
+    channels = np.array([2, 3, 20, 99, 65, 1], np.int64)
+    tile = tile_words(form, "float32", 20)
+    assert phase_total(words) == 2
+    for phase in (-1, 0, 1):
+        python = lower(words, source, target, weight, channels, tile, phase)
+        machine = compiled(words, source, target, weight, channels, tile, phase)
+        assert len(python[0]) > 90
+        for one, other in zip(python, machine):
+            np.testing.assert_array_equal(one, other)
