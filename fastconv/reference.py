@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import erf, expit
 
 from fastconv.geometry import (
     AdaptiveGeometry,
@@ -469,7 +468,16 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 # --- Activations ---
 
 
+def expit(x: Array) -> Array:
+    """1 / (1 + exp(-x)). SciPy's special functions take longer to import than all of fastconv."""
+    from scipy import special
+
+    return special.expit(x)
+
+
 def _normal_cdf(x: Array) -> Array:
+    from scipy.special import erf
+
     return 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
