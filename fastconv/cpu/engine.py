@@ -56,6 +56,7 @@ class Packed(NamedTuple):
 
     weights: tuple[np.ndarray, ...]
     bias: np.ndarray
+    addresses: tuple[int, ...]  # of the weights, then of the bias: NumPy takes a microsecond each
 
 
 class Launch(NamedTuple):
@@ -154,14 +155,15 @@ class Correlations:
         padded = np.zeros((self.groups, blocks * block), weight.dtype)
         if bias is not None:
             padded[:, : self.targets] = bias.reshape(self.groups, -1)
-        packed = []
+        packed, addresses = [], []
         for job, size in self._weight_jobs(element_strides(weight)):
             rows = np.empty(size, weight.dtype)
             operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
             threads = launch.thread_count(size)
             launch.run(pack_weights, self.dtype, job, operands, self.groups * blocks, threads)
             packed.append(rows)
-        return Packed(tuple(packed), padded)
+            addresses.append(int(operands[1]))
+        return Packed(tuple(packed), padded, (*addresses, padded.ctypes.data))
 
     def _weight_jobs(self, steps: tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
         """The packing job, for a weight of these strides, and packed size of each correlation."""
@@ -195,11 +197,12 @@ class Correlations:
         """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
         count = launch.thread_count(self.geometry.multiply_adds, threads)
         launches = self.launches(element_strides(source), element_strides(target), count)
-        origin, goal, bias = source.ctypes.data, target.ctypes.data, packed.bias.ctypes.data
+        origin, goal = source.ctypes.data, target.ctypes.data
+        *weights, bias = packed.addresses
         with workspace(count * max(one.thread_bytes for one in launches)) as work:
-            for one, weights in zip(launches, packed.weights):
+            for one, weight in zip(launches, weights):
                 start = goal + one.start * target.itemsize
-                operands = np.array([origin, weights.ctypes.data, bias, start, work], np.int64)
+                operands = np.array([origin, weight, bias, start, work], np.int64)
                 launch.run(self._kernel, self.dtype, one.job, operands, one.items, count)
 
     def workspace_bytes(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 # As many calls may run at once without an allocation; what more return is freed.
-_kept: deque[np.ndarray] = deque(maxlen=8)
+_kept: deque[tuple[np.ndarray, int]] = deque(maxlen=8)
 # Larger blocks go back to the system after each call.
 _LARGEST_KEPT = 64 << 20
 
@@ -21,13 +21,14 @@ _LARGEST_KEPT = 64 << 20
 def workspace(size: int) -> Iterator[int]:
     """Address, a multiple of 64, of `size` bytes for the caller's ``with`` block alone."""
     try:
-        block = _kept.pop()
+        block, address = _kept.pop()
     except IndexError:
-        block = np.empty(0, np.uint8)
+        block, address = np.empty(0, np.uint8), 0
     if len(block) < size + 64:
         block = np.empty(size + 64, np.uint8)
+        address = -(-block.ctypes.data // 64) * 64
     try:
-        yield -(-block.ctypes.data // 64) * 64
+        yield address
     finally:
         if len(block) <= _LARGEST_KEPT:
-            _kept.append(block)
+            _kept.append((block, address))
