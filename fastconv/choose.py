@@ -1,5 +1,7 @@
-"""Choosing an algorithm: walk an ordered table; the first that does not refuse is taken.
+"""Choosing an algorithm: the first row of a table that neither refuses nor declines is taken.
 
+To refuse is to be unable, to decline is to expect a later row to be faster: only the first binds
+somebody who asks for an algorithm by name.
 A new algorithm is one file in `cpu` and one row of `ALGORITHMS`.
 """
 
@@ -30,9 +32,14 @@ class Algorithm(NamedTuple):
     name: str
     advantage: str
     refuses: Callable[[ConvGeometry, str, str], str | None]
+    declines: Callable[[ConvGeometry, str, str], str | None]
     share: Callable[[ConvGeometry, str, str], float]  # multiply-adds asked for / done
     efficiency: float  # part of the fma peak that the multiply-adds done reach
     make: Callable[[ConvGeometry, str, str, int], Engine]
+
+
+def _never(geometry: ConvGeometry, dtype: str, operation: str) -> None:
+    return None
 
 
 def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
@@ -41,15 +48,17 @@ def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str
             f"needs one input channel per group, not {geometry.in_channels // geometry.groups} "
             f"({geometry.in_channels} channels in {geometry.groups} groups)"
         )
-    if geometry.in_channels == 1 and geometry.out_channels == 1:
-        return "a single channel would leave all lanes but one empty"
     if operation == "weight_gradient":
         return "has no weight gradient"
     multiplier = geometry.out_channels // geometry.in_channels
     if operation == "input_gradient" and multiplier != 1:
         return f"its input gradient needs one output per input channel, not {multiplier}"
+    return None
+
+
+def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
     if geometry.in_channels == 1:
-        return "one input channel feeds all outputs: direct fills the lanes as well"
+        return "one input channel: the others use it for several pixels or outputs at once"
     return None
 
 
@@ -92,8 +101,10 @@ def _planar_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
 
 
 def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
-    if operation == "weight_gradient":
-        return "has no weight gradient"
+    return "has no weight gradient" if operation == "weight_gradient" else None
+
+
+def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
     planar, direct = (share(geometry, dtype, operation) for share in (_planar_share, _direct_share))
     # A direct tile of one vector is bound by its loads, hence the handicap.
     if _targets(geometry, operation) > machine().lanes(dtype) or planar < 0.9 * direct:
@@ -138,6 +149,7 @@ ALGORITHMS = (
         "depthwise",
         "one input channel per group: channels lie in the lanes, nothing is broadcast",
         _refuse_depthwise,
+        _decline_depthwise,
         lambda geometry, dtype, operation: 1.0,
         0.2,
         _correlations(PAIRWISE),
@@ -146,6 +158,7 @@ ALGORITHMS = (
         "planar",
         "lanes along the pixels of a row: few output channels leave none empty",
         _refuse_planar,
+        _decline_planar,
         _planar_share,
         0.7,
         _correlations(PLANAR),
@@ -153,7 +166,8 @@ ALGORITHMS = (
     Algorithm(
         "direct",
         "register tiles of output channels by pixels, fits every geometry",
-        lambda geometry, dtype, operation: None,
+        _never,
+        _never,
         _direct_share,
         0.85,
         _make_direct,
@@ -161,7 +175,8 @@ ALGORITHMS = (
     Algorithm(
         "reference",
         "slow and obvious NumPy, for comparison",
-        lambda geometry, dtype, operation: None,
+        _never,
+        _never,
         lambda geometry, dtype, operation: 1.0,
         0.002,
         lambda geometry, dtype, operation, activation: Reference(geometry, operation, activation),
@@ -176,7 +191,8 @@ def _verdict(row: Algorithm, geometry: ConvGeometry, dtype: str, operation: str)
     moved = sum(math.prod(shape) for shape in shapes) * (4 if dtype == "float32" else 8)
     seconds = max(flops / (cpu.peak_flops(dtype) * row.efficiency), moved / cpu.copy_bandwidth)
     refusal = row.refuses(geometry, dtype, operation)
-    return Verdict(row.name, refusal, row.advantage, seconds, flops, moved)
+    doubt = None if refusal else row.declines(geometry, dtype, operation)
+    return Verdict(row.name, refusal, doubt, row.advantage, seconds, flops, moved)
 
 
 @functools.lru_cache(maxsize=512)
@@ -202,7 +218,7 @@ def plan_conv(
     verdicts = tuple(_verdict(row, problem, compute, operation) for row in ALGORITHMS)
     names = [row.name for row in ALGORITHMS]
     if algorithm == "auto":
-        index = next(i for i, verdict in enumerate(verdicts) if verdict.refusal is None)
+        index = next(i for i, v in enumerate(verdicts) if v.refusal is None and v.doubt is None)
         reason = verdicts[index].advantage
     else:
         if algorithm not in names:

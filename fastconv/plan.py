@@ -36,13 +36,11 @@ class Engine(Protocol):
 
 
 class Verdict(NamedTuple):
-    """One row of the table.
-
-    An algorithm, the reason against it (or None), and its estimated cost.
-    """
+    """One row of the table: an algorithm, what speaks for and against it, its estimated cost."""
 
     algorithm: str
-    refusal: str | None
+    refusal: str | None  # why it cannot do this problem
+    doubt: str | None  # why it should be the slower choice
     advantage: str
     seconds: float
     flops: int
@@ -71,7 +69,8 @@ class Decision:
         rows = [("", "algorithm", "MFLOP", "MB moved", "expected ms", "why")]
         for v in self.verdicts:
             chosen = v.algorithm == self.algorithm
-            why = self.reason if chosen else v.refusal or f"possible; {self.algorithm} is preferred"
+            against = v.refusal or v.doubt or f"possible; {self.algorithm} is preferred"
+            why = self.reason if chosen else against
             cost = (f"{v.flops / 1e6:.2f}", f"{v.moved_bytes / 1e6:.2f}", f"{v.seconds * 1e3:.3f}")
             rows.append(
                 ("->" if chosen else "", v.algorithm, *(cost if not v.refusal else "---"), why)

@@ -1,0 +1,27 @@
+"""pytest-benchmark: every pooling layer; see README.md for the command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.cases import POOL_SUITES, PoolCase
+from benchmarks.ours import our_sides
+from benchmarks.problem import MEMORY_FORMATS, Problem
+
+CASES = [case for cases in POOL_SUITES.values() for case in cases]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("memory_format", MEMORY_FORMATS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_pool(benchmark: Any, case: PoolCase, memory_format: str, dtype: str) -> None:
+    problem = Problem(case, dtype=dtype)
+    if problem.missing:
+        pytest.skip(problem.missing)
+    ((_, side),) = our_sides(problem, (memory_format,), functional=True, planned=False)
+    problem.check(side.name, side.call())
+    benchmark.extra_info["bytes"] = problem.work
+    benchmark(side.call)
+    problem.forget()

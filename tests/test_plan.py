@@ -1,0 +1,437 @@
+"""Plans: what they choose, say, hold and return; activations fused into the store."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conv_cases import CASES, assert_right, integers, operands
+
+import fastconv
+from fastconv import reference
+from fastconv.choose import ALGORITHMS
+from fastconv.plan import OPERATIONS
+
+SHAPE, KERNEL = (2, 3, 7, 6), (4, 3, 3, 2)
+NAMES = [row.name for row in ALGORITHMS]
+
+
+def small_plan(shape=SHAPE, kernel=KERNEL, **options):
+    """A plan of small integers with a bias, and the weight and bias."""
+    weight, bias = integers(kernel, 1), integers(kernel[:1], 2)
+    return fastconv.plan(shape, weight, bias, **options), weight, bias
+
+
+# --- Calling ---
+
+
+@pytest.mark.parametrize("memory_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("row", CASES, ids=lambda row: row.name)
+def test_a_plan_gives_what_the_door_gives(row, memory_format):
+    """For inputs of both formats, whichever it was made for."""
+    a = operands(row, "forward")
+    plan = fastconv.plan(
+        row.input, a["weight"], a["bias"], **row.options, memory_format=memory_format
+    )
+    last = np.moveaxis(a["input"], row.channel_axis("input"), -1).copy()
+    for x in (a["input"], np.moveaxis(last, -1, row.channel_axis("input"))):
+        assert_right(row, "forward", plan.algorithm, plan(x))
+        assert_right(row, "forward", plan.algorithm, plan(x))  # the second call reuses the first's
+
+
+def test_the_result_has_the_format_of_the_input():
+    plan, *_ = small_plan(memory_format="channels_first")
+    last = np.moveaxis(integers((2, 7, 6, 3)), -1, 1)
+    assert plan(integers(SHAPE)).flags.c_contiguous
+    assert np.moveaxis(plan(last), 1, -1).flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 6), (3, 7, 6)])
+def test_out(shape):
+    plan, *_ = small_plan(shape)
+    x = integers(shape)
+    expected = plan(x)
+    guarded = np.full(expected.size + 40, -7.0)
+    out = guarded[20:-20].reshape(expected.shape)
+    out[...] = np.nan
+    assert plan(x, out=out) is out
+    assert np.array_equal(out, expected)
+    assert (guarded[:20] == -7).all()
+    assert (guarded[-20:] == -7).all()
+
+
+def test_an_empty_batch():
+    plan, *_ = small_plan((0, 3, 7, 6))
+    assert plan(np.empty((0, 3, 7, 6))).shape == (0, 4, 5, 5)
+    assert plan.flops == 0
+    assert plan.workspace_bytes >= 0
+
+
+def test_wrong_inputs():
+    plan, weight, bias = small_plan(dtype=np.float32)
+    good = integers(SHAPE).astype(np.float32)
+    with pytest.raises(ValueError, match=r"plan: x has shape \(2, 3, 6, 7\), .* \(2, 3, 7, 6\)"):
+        plan(good.reshape(2, 3, 6, 7))
+    with pytest.raises(ValueError, match=r"plan: x has shape \(3, 7, 6\), .* \(2, 3, 7, 6\)"):
+        plan(good[0])
+    for wrong in ("float64", "complex64", "int8"):
+        with pytest.raises(TypeError, match=f"plan: x has dtype {wrong}, .* float32"):
+            plan(good.astype(wrong))
+    for out, reason in [
+        (np.empty((2, 4, 5, 4), np.float32), "plan: out has shape"),
+        (np.empty((2, 4, 5, 5)), "plan: out has dtype float64"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            plan(good, out=out)
+    for options, reason in [
+        ({"memory_format": "NHWC"}, "memory_format must be one of .* not 'NHWC'"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"activation": "swish"}, "activation must be one of .* not 'swish'"),
+    ]:
+        with pytest.raises(ValueError, match=f"plan: {reason}"):
+            fastconv.plan(SHAPE, weight, bias, **options)
+    with pytest.raises(ValueError, match="plan: weight must have 3 to 5 dimensions"):
+        fastconv.plan((3, 7), np.ones((4, 3)))
+
+
+def test_dtype():
+    """That of the weight unless given; what casts safely to it may come in."""
+    weight = integers(KERNEL, 1)
+    assert fastconv.plan(SHAPE, weight)(integers(SHAPE)).dtype == np.float64
+    single = fastconv.plan(SHAPE, weight, dtype=np.float32)
+    expected = single(integers(SHAPE).astype(np.float32))
+    assert expected.dtype == np.float32
+    assert np.array_equal(single(integers(SHAPE).astype(np.float16)), expected)
+    assert fastconv.plan(SHAPE, weight, dtype=">f4")(integers(SHAPE).astype("f4")).dtype == "f4"
+    whole = fastconv.plan(SHAPE, weight.astype(np.int8), dtype=np.int32)
+    assert np.array_equal(whole(integers(SHAPE).astype(np.int16)), expected)
+    assert whole(integers(SHAPE).astype(np.int16)).dtype == np.int32
+    for dtype in (np.float64, np.complex64, np.bool_):
+        with pytest.raises(TypeError, match="plan: "):
+            fastconv.plan(SHAPE, weight.astype(np.int8), dtype=dtype)
+
+
+def test_lists_and_big_endian_inputs():
+    plan = fastconv.plan((1, 2, 3), [[[1.0, 2]] * 2], [10.0])
+    assert plan([[[1.0, 2, 3], [4, 5, 6]]]).tolist() == [[[29, 35]]]
+    assert plan(np.array([[[1.0, 2, 3], [4, 5, 6]]], ">f8")).tolist() == [[[29, 35]]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weight_and_bias_are_copied(name):
+    weight, bias = integers((6, 1, 3), 1), integers((6,), 2)
+    plan = fastconv.plan((2, 3, 9), weight, bias, groups=3, algorithm=name)
+    before = plan(integers((2, 3, 9)))
+    weight[...] = bias[...] = 1000
+    assert np.array_equal(plan(integers((2, 3, 9))), before)
+
+
+def test_views_of_ever_new_strides():
+    """More of them than an engine keeps jobs for."""
+    plan, *_ = small_plan((1, 3, 7, 6))
+    expected = plan(integers((1, 3, 7, 6)))
+    for gap in range(1, 60):
+        wide = np.zeros((1, 3, 7, 6 * gap))[..., ::gap]
+        wide[...] = integers((1, 3, 7, 6))
+        assert np.array_equal(plan(wide), expected), gap
+
+
+def test_one_plan_in_many_python_threads():
+    row = next(row for row in CASES if row.name == "2d several windows")
+    weight = operands(row, "forward")["weight"]
+    plan = fastconv.plan(row.input, weight, **row.options)
+    inputs = [integers(row.input, seed) for seed in range(16)]
+    expected = [plan(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for result, right in zip(pool.map(plan, inputs), expected, strict=True):
+            assert np.array_equal(result, right)
+
+
+# --- Choosing ---
+
+# operation, input, weight, options, what is taken. Far from the borders between algorithms.
+CHOICES = [
+    ("forward", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "depthwise"),
+    ("forward", (1, 16, 9), (48, 1, 3), {"groups": 16}, "depthwise"),
+    ("forward", (1, 64, 9, 8), (64, 64, 3, 3), {}, "direct"),
+    ("forward", (1, 64, 9, 8), (128, 32, 3, 3), {"groups": 2}, "direct"),
+    ("forward", (1, 1, 64, 66), (1, 1, 3, 3), {}, "planar"),
+    ("forward", (1, 5, 130), (2, 5, 3), {}, "planar"),
+    ("input_gradient", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "depthwise"),
+    ("input_gradient", (1, 64, 9, 8), (5, 64, 3, 3), {}, "direct"),
+    ("input_gradient", (1, 3, 64, 64), (64, 3, 3, 3), {}, "planar"),
+    ("weight_gradient", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "direct"),
+    ("weight_gradient", (1, 1, 64, 66), (1, 1, 3, 3), {}, "direct"),
+]
+
+
+@pytest.mark.parametrize(("operation", "shape", "kernel", "options", "expected"), CHOICES)
+def test_choice(operation, shape, kernel, options, expected):
+    table = fastconv.explain(shape, kernel, **options, operation=operation)
+    arrows = [line.split()[1] for line in table.splitlines() if line.startswith("->")]
+    assert arrows == [expected]
+    if operation == "forward":
+        plan = fastconv.plan(shape, np.ones(kernel, np.float32), **options)
+        assert plan.algorithm == expected
+
+
+REFUSALS = [
+    ("depthwise", "forward", (1, 6, 9), (4, 6, 3), 1, "one input channel per group, not 6"),
+    ("depthwise", "forward", (1, 6, 9), (4, 3, 3), 2, "not 3 .6 channels in 2 groups"),
+    ("depthwise", "weight_gradient", (1, 6, 9), (6, 1, 3), 6, "has no weight gradient"),
+    ("depthwise", "input_gradient", (1, 6, 9), (12, 1, 3), 6, "one output per input .* not 2"),
+    ("planar", "weight_gradient", (1, 6, 9), (4, 6, 3), 1, "has no weight gradient"),
+]
+
+
+@pytest.mark.parametrize(("name", "operation", "shape", "kernel", "groups", "reason"), REFUSALS)
+def test_refusals(name, operation, shape, kernel, groups, reason):
+    """The table shows the reason, and forcing the algorithm raises with the same words."""
+    table = fastconv.explain(shape, kernel, groups=groups, operation=operation)
+    (line,) = [line for line in table.splitlines() if f" {name} " in line]
+    with pytest.raises(ValueError, match=f"explain: algorithm '{name}': .*{reason}") as caught:
+        fastconv.explain(shape, kernel, groups=groups, operation=operation, algorithm=name)
+    assert str(caught.value).partition(f"'{name}': ")[2] in line
+    size = fastconv.output_shape(shape, kernel, groups=groups)
+    door = {
+        "forward": lambda: fastconv.conv1d(
+            np.ones(shape), np.ones(kernel), groups=groups, algorithm=name
+        ),
+        "input_gradient": lambda: fastconv.grad.conv1d_input(
+            shape, np.ones(kernel), np.ones(size), groups=groups, algorithm=name
+        ),
+        "weight_gradient": lambda: fastconv.grad.conv1d_weight(
+            np.ones(shape), kernel, np.ones(size), groups=groups, algorithm=name
+        ),
+    }
+    with pytest.raises(ValueError, match=f"algorithm '{name}': .*{reason}"):
+        door[operation]()
+
+
+def test_unknown_algorithm():
+    weight = np.ones(KERNEL)
+    for call in (
+        lambda: fastconv.plan(SHAPE, weight, algorithm="magic"),
+        lambda: fastconv.explain(SHAPE, KERNEL, algorithm="magic"),
+        lambda: fastconv.conv2d(np.ones(SHAPE), weight, algorithm="magic"),
+    ):
+        with pytest.raises(ValueError, match=r"algorithm must be 'auto' or one of .* not 'magic'"):
+            call()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_table_has_every_row(operation):
+    table = fastconv.explain(SHAPE, KERNEL, operation=operation, dtype=np.float64)
+    head, titles, *rows = table.splitlines()
+    for fact in (operation.replace("_", " "), str(SHAPE), str(KERNEL), "(2, 4, 5, 5)", "float64"):
+        assert fact in head
+    for title in ("algorithm", "MFLOP", "MB moved", "expected ms", "why"):
+        assert title in titles
+    assert [row.removeprefix("->").split()[0] for row in rows] == NAMES
+    assert sum(row.startswith("->") for row in rows) == 1
+    assert repr(table) == str(table)  # so that an interactive prompt shows it as it is
+
+
+def test_the_table_of_a_forced_algorithm():
+    table = fastconv.explain(SHAPE, KERNEL, algorithm="reference")
+    (chosen,) = [line for line in table.splitlines() if line.startswith("->")]
+    assert chosen.split()[1] == "reference"
+    assert chosen.endswith("asked for by algorithm=")
+    assert "reference is preferred" in table
+
+
+def test_the_table_says_why_a_possible_algorithm_is_not_taken():
+    """Channels that fill the lanes leave nothing to gain from lanes along pixels."""
+    table = fastconv.explain((1, 64, 9, 8), (64, 64, 3, 3))
+    (planar,) = [line for line in table.splitlines() if " planar " in line]
+    assert "% full, along the 64 output channels they are 100% full" in planar
+    assert fastconv.plan((1, 64, 9), np.ones((64, 64, 3)), algorithm="planar").algorithm == "planar"
+
+
+def test_a_plan_explains_itself():
+    plan, *_ = small_plan(memory_format="channels_last")
+    text = plan.explain()
+    assert text.startswith(fastconv.explain(SHAPE, KERNEL, dtype=np.float64))
+    assert "tuned for channels_last" in text
+    assert f"workspace: {plan.workspace_bytes / 1e6:.2f} MB" in text
+    assert "channels_last input" in small_plan()[0].explain()
+
+
+def test_explain_refuses():
+    with pytest.raises(ValueError, match=r"operation must be one of .* not 'backward'"):
+        fastconv.explain(SHAPE, KERNEL, operation="backward")
+    with pytest.raises(TypeError, match="explain: dtype must be an integer"):
+        fastconv.explain(SHAPE, KERNEL, dtype=bool)
+
+
+def test_explain_of_sizes_that_no_memory_holds():
+    """It is arithmetic: 2**48 cells, and a workspace that does not grow with them."""
+    table = fastconv.explain((1, 1, 2**24, 2**24), (1, 1, 3, 3), padding=1)
+    assert "(1, 1, 16777216, 16777216)" in table
+
+
+# --- Facts ---
+
+
+def test_flops():
+    """2 images x 4 channels x 5 x 5 outputs, each of 3 x 3 x 2 products and one bias."""
+    plan, weight, _ = small_plan()
+    outputs = 2 * 4 * 5 * 5
+    assert plan.flops == outputs * (2 * 3 * 3 * 2 + 1)
+    assert fastconv.plan(SHAPE, weight).flops == outputs * 2 * 3 * 3 * 2
+    assert small_plan((1, 6, 5), (4, 3, 2), groups=2)[0].flops == 4 * 4 * (2 * 3 * 2 + 1)
+
+
+def test_workspace_is_no_padded_copy():
+    """A large picture is worked on window by window, in both formats."""
+    for memory_format in ("channels_first", "channels_last"):
+        plan = fastconv.plan(
+            (1, 8, 3000, 2900),
+            np.ones((16, 8, 3, 3), np.float32),
+            padding=1,
+            memory_format=memory_format,
+            threads=2,
+        )
+        assert 0 < plan.workspace_bytes < 4 * 8 * 3000 * 2900 / 20
+
+
+def test_attributes():
+    plan, *_ = small_plan(stride=(1, 2), memory_format="channels_last")
+    assert plan.memory_format == "channels_last"
+    assert plan.geometry.stride == (1, 2)
+    assert plan.geometry.output_shape == (2, 4, 5, 3)
+
+
+# --- Activations ---
+
+# Largest error allowed, in units in the last place of the result, or of the argument: sums such as
+# 1 + erf(x) cancel. Below 2**-100 the unit is that of 2**-100.
+OF_RESULT = {
+    "relu": 0,
+    "relu6": 0,
+    "leaky_relu": 1,
+    "sigmoid": 4,
+    "tanh": 4,
+    "silu": 4,
+    "hardswish": 2,
+    "hardsigmoid": 2,
+    "elu": 4,
+    "softplus": 4,
+}
+OF_ARGUMENT = {"gelu": 4, "mish": 4}
+ACTIVATIONS = [name for name in reference.ACTIVATIONS if name is not None]
+assert {*OF_RESULT, *OF_ARGUMENT} == {*ACTIVATIONS}
+
+
+def arguments(dtype):
+    """Numbers of every size, both signs, the kinks and their neighbours."""
+    rng = np.random.default_rng(5)
+    kinks = np.array([0, 3, 6, 20, 88.7, 709.7])
+    near = np.concatenate([kinks, np.nextafter(kinks, 0), np.nextafter(kinks, 999)])
+    spread = [scale * rng.standard_normal(3000) for scale in (1e-8, 1e-3, 0.3, 1, 4, 30, 900)]
+    values = np.concatenate([*spread, near, -near]).astype(dtype)
+    return values[np.isfinite(values)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_values(name, dtype):
+    """Against the reference in float64, in every algorithm, forward and transposed."""
+    x = arguments(dtype)
+    with np.errstate(over="ignore"):
+        expected = reference.activation(name, x.astype(np.float64))
+    limit = OF_RESULT.get(name, 0) * np.spacing(np.maximum(abs(expected), 2.0**-100).astype(dtype))
+    limit += OF_ARGUMENT.get(name, 0) * np.spacing(abs(x))
+    rows = np.stack([x, x[::-1]])[None]  # (1, 2, L): two channels, so that depthwise takes it too
+    ones = np.ones((2, 1, 1), dtype)
+    for algorithm in NAMES:
+        options = {"groups": 2, "activation": name, "algorithm": algorithm}
+        for door in (fastconv.conv1d, fastconv.conv_transpose1d):
+            result = door(rows, ones, **options)
+            assert result.dtype == dtype
+            for got in (result[0, 0], result[0, 1, ::-1]):
+                error = abs(got.astype(np.float64) - expected)
+                worst = (error - limit).argmax()
+                assert error[worst] <= limit[worst], (algorithm, x[worst], got[worst])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_of_special_values(name):
+    """NaN stays NaN, and the limits are the reference's."""
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30])
+    with np.errstate(all="ignore"):
+        expected = reference.activation(name, x)
+    assert np.isnan(expected[0])
+    result = fastconv.conv1d(x[None, None], np.ones((1, 1, 1)), activation=name)[0, 0]
+    assert np.array_equal(result, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("row", CASES[::9], ids=lambda row: row.name)
+def test_activation_follows_the_bias(row):
+    """Forward, planned and transposed: exact for relu6, whose arguments are small integers."""
+    a = operands(row, "forward")
+    plain = row.run("forward", a)
+    assert (plain > 6).any() or not plain.size
+    expected = plain.clip(0, 6)
+    assert np.array_equal(row.run("forward", a, activation="relu6"), expected)
+    planned = fastconv.plan(row.input, a["weight"], a["bias"], **row.options, activation="relu6")
+    assert np.array_equal(planned(a["input"]), expected)
+    if row.geometry.padding_mode == "zeros" and "padding" not in row.options:
+        door = getattr(fastconv, f"conv_transpose{row.rank}d")
+        dy, bias = integers(row.output, 8), integers((row.geometry.in_channels,), 9)
+        up = door(dy, a["weight"], bias, **row.options)
+        lit = door(dy, a["weight"], bias, **row.options, activation="relu6")
+        assert np.array_equal(lit, up.clip(0, 6))
+
+
+def test_activations_that_are_not_defined():
+    whole, waves = np.ones((1, 1, 3), int), np.ones((1, 1, 3), complex)
+    for name in ACTIVATIONS:
+        with pytest.raises(TypeError, match=f"conv1d: activation '{name}' of complex128"):
+            fastconv.conv1d(waves, waves, activation=name)
+        if name not in ("relu", "relu6"):
+            with pytest.raises(TypeError, match=f"conv1d: activation '{name}' of integers"):
+                fastconv.conv1d(whole, whole, activation=name)
+    with pytest.raises(ValueError, match="activation must be one of"):
+        fastconv.conv_transpose1d(waves, waves, activation="ReLU")
+
+
+# --- Threads ---
+
+
+def test_threads_are_a_setting_of_one_python_thread():
+    with fastconv.threads(1):
+        assert fastconv.get_threads() == 1
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(fastconv.get_threads).result()
+        with fastconv.threads(2):
+            assert fastconv.get_threads() == 2
+        assert fastconv.get_threads() == 1
+    assert other == fastconv.get_threads() > 1
+
+
+def test_threads_are_put_back_after_an_error():
+    before = fastconv.get_threads()
+    with pytest.raises(ZeroDivisionError), fastconv.threads(1):
+        raise ZeroDivisionError
+    assert fastconv.get_threads() == before
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_too_few_threads(wrong):
+    with pytest.raises(ValueError, match=f"threads must be at least 1 .* not {wrong}"):
+        fastconv.set_threads(wrong)
+    with pytest.raises(TypeError, match=r"threads must be an integer, not 1\.5"):
+        fastconv.set_threads(1.5)
+
+
+# --- Shapes alone ---
+
+
+@pytest.mark.parametrize("row", CASES, ids=lambda row: row.name)
+def test_output_shape(row):
+    options = {key: value for key, value in row.options.items() if key != "padding_mode"}
+    assert fastconv.output_shape(row.input, row.weight, **options) == row.output
+    a = operands(row, "forward")
+    assert row.run("forward", a).shape == row.output
+    assert math.prod(row.output) == row.run("forward", a).size
