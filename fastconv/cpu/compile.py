@@ -66,9 +66,10 @@ def cache_folder() -> Path | None:
         candidates.insert(0, _user_cache() / "fastconv")
     chosen = os.environ.get("FASTCONV_CACHE_DIR")
     for folder in [Path(chosen)] if chosen else candidates:
-        target = folder / f"{__version__}-{source_stamp()}"
         try:
+            target = folder / f"{__version__}-{source_stamp()}"
             target.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _refuse_foreign(folder)
             _refuse_foreign(target)
             tempfile.TemporaryFile(dir=target).close()
         except OSError as reason:
@@ -132,6 +133,7 @@ class _Cache(caching.FunctionCache):
             Exception
         ) as reason:  # a truncated or foreign file may raise anything from its unpickling
             log.info("compile cache of %s is unreadable, compiling anew: %r", self._name, reason)
+            self._forget()  # else the index stays as it is, and nothing can be saved beside it
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -228,6 +228,7 @@ class WeightGradient:
         self._words = geometry_words(geometry)
         self._tile = tile_words(OUTER, dtype, self.targets)
         self._jobs: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+        self._reductions: tuple[tuple[Any, ...], np.ndarray] | None = None
 
     def _job(self, x: tuple[int, ...], gradient: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The job of the forward geometry, and the words of the gradient: see `gradients`."""
@@ -271,18 +272,24 @@ class WeightGradient:
             operands = np.array([*addresses, work, packed, extra.ctypes.data], np.int64)
             launch.run(weight_partials, self.dtype, job, operands, items, count)
             operands = np.array([partials, weight.ctypes.data], np.int64)
-            reduction = self._reduction(job, extra, element_strides(weight))
+            reduction = self._reduction(element_strides(weight), job, extra)
             blocks = self.geometry.groups * int(job[BLOCKS])
             launch.run(reduce_weight, self.dtype, reduction, operands, blocks, count)
 
-    def _reduction(self, job: np.ndarray, extra: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
+    def _reduction(self, steps: tuple[int, ...], job: np.ndarray, extra: np.ndarray) -> np.ndarray:
         """The job that adds the partial matrices into a weight of these strides."""
+        key = (steps, *extra[:3].tolist())
+        known = self._reductions
+        if known is not None and known[0] == key:
+            return known[1]
         lifted = lifted_strides(steps)
         axes, _, places, _ = forward_axes(self._words, lifted, lifted)
         offsets = row_offsets(axes, places, lifted[2:], self.sources, lifted[1])
         words = [self.targets, job[BLOCKS], job[BLOCK], job[LANES], *extra[:3]]
         words += [self.targets * lifted[0], lifted[0]]
-        return np.concatenate([np.array(words, np.int64), offsets])
+        reduction = np.concatenate([np.array(words, np.int64), offsets])
+        self._reductions = (key, reduction)
+        return reduction
 
     def _sizes(self, job: np.ndarray, extra: np.ndarray, threads: int) -> list[int]:
         """Bytes of the threads' windows, their packed gradients, and all partial matrices."""

@@ -146,7 +146,11 @@ def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) ->
     if tile[T_FORM] == PLANAR:  # likewise a row must hold a vector
         return w[SOURCE] == 1 and w[STEP] == 1 and w[COUNT] >= tile[T_LANES]
     if source_channel == 1:
-        return w[SOURCE] * w[STEP] * item_size % 2048 != 0 or w[COUNT] == 1
+        inner = 3  # the axis along which the pixels of a tile lie
+        while inner > 0 and axes[inner, COUNT] == 1:
+            inner -= 1
+        between = axes[inner, SOURCE] * axes[inner, STEP]
+        return between * item_size % 2048 != 0 or axes[inner, COUNT] == 1
     return w[SOURCE] == 1 and source_channel * item_size % 1024 != 0
 
 

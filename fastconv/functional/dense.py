@@ -1,0 +1,96 @@
+"""The door of the dense layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import as_operand, check_out
+from ..dtypes import cast_bias, result_dtype
+from ..geometry import Size
+from .convolution import forward_geometry, run
+
+
+def linear(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    activation: str | None = None,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Dense layer: ``out[..., k] = bias[k] + sum over c of weight[k, c] * input[..., c]``.
+
+    It is a convolution with a kernel of one cell whose pixels are the rows of `input`, and runs as
+    one: a BLAS library would bring threads of its own, which wait for the same cores.
+
+    Parameters
+    ----------
+    input : array_like, shape (..., C)
+    weight : array_like, shape (K, C)
+    bias : array_like, shape (K,), optional
+    activation, out, threads
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray, shape (..., K)
+        Dtype as of `fastconv.conv2d`.
+
+    Raises
+    ------
+    ValueError
+        If the last axes differ, an axis of features is empty, or `out` does not fit.
+    TypeError
+        If a dtype is not supported, or integers meet floating-point numbers.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = np.array([[1, 2], [3, 4]], np.float32)
+    >>> fastconv.linear(x, np.array([[10, 1]], np.float32), np.array([0.5], np.float32))
+    array([[12.5],
+           [34.5]], dtype=float32)
+    """
+    op = "linear"
+    x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
+    check_features(op, "input", x, w.shape)
+    dtype = result_dtype(op, ("input", "weight"), x, w)
+    if bias is not None:
+        bias = cast_bias(op, as_operand(op, "bias", bias), dtype, len(w))
+    shape = (*x.shape[:-1], len(w))
+    if out is not None:
+        check_out(op, out, shape, dtype, x, w, bias)
+    if x.size == 0:
+        return np.empty(shape, dtype) if out is None else out
+    pixels, kernel = as_pixels(x), w[:, :, None]
+    geometry = forward_geometry(op, 1, pixels.shape, kernel.shape)
+    options = {"activation": activation, "threads": threads}
+    result = run(op, "forward", geometry, dtype, pixels, kernel, bias, **options)
+    if out is None:
+        return from_pixels(result, shape)
+    np.copyto(out, from_pixels(result, shape))
+    return out
+
+
+def check_features(op: str, name: str, x: np.ndarray, weight_shape: Size) -> None:
+    """Refuse what is not (..., C) and (K, C)."""
+    if len(weight_shape) != 2 or min(weight_shape) < 1:
+        raise ValueError(f"{op}: weight must have a shape (K, C), not {weight_shape}")
+    if x.ndim < 1 or x.shape[-1] != weight_shape[1]:
+        raise ValueError(
+            f"{op}: {name} of shape {x.shape} must have {weight_shape[1]} features on its last "
+            f"axis, for a weight of shape {weight_shape}"
+        )
+
+
+def as_pixels(rows: np.ndarray) -> np.ndarray:
+    """(..., C) as one channels-last signal (1, C, number of rows)."""
+    return rows.reshape(-1, rows.shape[-1]).T[None]
+
+
+def from_pixels(signal: np.ndarray, shape: Size) -> np.ndarray:
+    """The inverse of `as_pixels`."""
+    return signal[0].T.reshape(shape)
