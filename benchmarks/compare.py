@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the comparison; the exit status is 1 for a wrong result or a missed `--min-share`."""
+    """Run the comparison; the status is 1 for no row, a wrong one or a missed `--min-share`."""
     options = _parse(arguments)
     threads = min(options.threads, numba.config.NUMBA_NUM_THREADS)
     fastconv.set_threads(threads)
@@ -53,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rules = Rules(threads, options.repeats, block, options.spread, patience)
     for suite, problem in _progress(problems):
         ours = our_sides(problem, options.formats, options.functional, options.planned)
-        rows, wrong = compete(suite, problem, ours, rivals, rules)
-        report.rows += rows
-        report.wrong += wrong
+        outcome = compete(suite, problem, ours, rivals, rules)
+        report.rows += outcome.rows
+        report.wrong += outcome.wrong
+        report.notes += outcome.left_out
     report.header = _header(options, threads, rivals, blas, report.rows) | {
         "other load": f"other processes used {load.cores:.2f} cores on average"
     }

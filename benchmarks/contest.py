@@ -24,6 +24,14 @@ class Rules(NamedTuple):
     patience: float
 
 
+class Outcome(NamedTuple):
+    """What came of one problem."""
+
+    rows: list[Row]
+    wrong: list[str]  # our results that are not right
+    left_out: list[str]  # rivals' results that are not right
+
+
 class Entry(NamedTuple):
     """A side of ours whose result was right."""
 
@@ -39,18 +47,19 @@ def compete(
     ours: Iterable[tuple[str, Side]],
     rivals: Sequence[Rival],
     rules: Rules,
-) -> tuple[list[Row], list[str]]:
-    """A row for each of our sides, and a line for each result that is wrong, ours or not."""
+) -> Outcome:
+    """A row for each of our sides; nobody whose result is wrong is timed."""
     wrong: list[str] = []
+    left_out: list[str] = []
     entries = _right_entries(problem, ours, wrong)
     if not entries:
-        return [], wrong
+        return Outcome([], wrong, left_out)
     planned = any(entry.side.planned for entry in entries)
     others = [
         side
         for rival in rivals
         for side in rival.sides(problem)
-        if (planned or not side.planned) and _is_right(problem, side, wrong)
+        if (planned or not side.planned) and _is_right(problem, side, left_out)
     ]
     limit = _limit(problem, rules.threads)
     limit.call()
@@ -95,7 +104,7 @@ def compete(
             void=entry.side.name in measured.void,
         )
         rows.append(row if row.best_rival not in measured.void else row.as_void())
-    return rows, wrong
+    return Outcome(rows, wrong, left_out)
 
 
 def _right_entries(
@@ -105,7 +114,7 @@ def _right_entries(
     for memory_format, side in ours:
         seconds, result = first_call(side.call)
         try:
-            error = problem.check(side.name, result)
+            error = problem.check(side, result)
         except WrongResult as reason:
             wrong.append(str(reason))
         else:
@@ -113,11 +122,11 @@ def _right_entries(
     return entries
 
 
-def _is_right(problem: Problem, side: Side, wrong: list[str]) -> bool:
+def _is_right(problem: Problem, side: Side, left_out: list[str]) -> bool:
     try:
-        problem.check(side.name, side.call())
+        problem.check(side, side.call())
     except WrongResult as reason:
-        wrong.append(str(reason))
+        left_out.append(str(reason))
         return False
     return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def forward(g: ConvGeometry, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     padded, weights = _padded(g, x), _split(w, 0, g.groups)
     y = np.zeros((g.batch, g.groups, g.out_channels // g.groups, math.prod(g.out_size)))
     for tap, cells in _taps(g):
-        y += weights[(..., *tap)] @ _pixels(padded[cells], g.groups)
+        y += weights[tap] @ _pixels(padded[cells], g.groups)
     return y.reshape(g.output_shape)
 
 
@@ -33,10 +34,11 @@ def input_gradient(g: ConvGeometry, w: np.ndarray, dy: np.ndarray) -> np.ndarray
     weights, terms = _split(w, 0, g.groups), _pixels(dy, g.groups)
     sums = np.zeros((g.batch, g.in_channels, *g.padded_size))
     for tap, cells in _taps(g):
-        part = weights[(..., *tap)].swapaxes(1, 2) @ terms  # (n, g, c, p)
+        part = weights[tap].swapaxes(1, 2) @ terms  # (n, g, c, p)
         sums[cells] += part.reshape(g.batch, g.in_channels, *g.out_size)
-    inside = (slice(low, low + size) for size, (low, _) in zip(g.in_size, g.padding))
-    return sums[(..., *inside)]
+    axes = (slice(low, low + size) for size, (low, _) in zip(g.in_size, g.padding))
+    inside: tuple[Any, ...] = (..., *axes)
+    return sums[inside]
 
 
 def weight_gradient(g: ConvGeometry, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
@@ -46,7 +48,7 @@ def weight_gradient(g: ConvGeometry, x: np.ndarray, dy: np.ndarray) -> np.ndarra
     parts = _split(dw, 0, g.groups)
     for tap, cells in _taps(g):
         products = terms @ _pixels(padded[cells], g.groups).swapaxes(2, 3)  # (n, g, k, c)
-        parts[(..., *tap)] = products.sum(axis=0)
+        parts[tap] = products.sum(axis=0)
     return dw
 
 
@@ -54,11 +56,12 @@ def _padded(g: ConvGeometry, x: np.ndarray) -> np.ndarray:
     return np.pad(x, ((0, 0), (0, 0), *g.padding))
 
 
-def _taps(g: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple]]:
-    """Each tap, and the padded cells that it meets for all output pixels."""
+def _taps(g: ConvGeometry) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """The index of each tap, and of the padded cells that it meets for all output pixels."""
     for tap in np.ndindex(g.kernel_size):
         axes = zip(tap, g.dilation, g.stride, g.out_size)
-        yield tap, (..., *(slice(r * d, r * d + s * (n - 1) + 1, s) for r, d, s, n in axes))
+        cells = (slice(r * d, r * d + s * (n - 1) + 1, s) for r, d, s, n in axes)
+        yield (..., *tap), (..., *cells)
 
 
 def _split(array: np.ndarray, axis: int, groups: int) -> np.ndarray:

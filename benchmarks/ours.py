@@ -10,7 +10,6 @@ import numpy as np
 import fastconv
 from benchmarks.cases import ConvCase, PoolCase
 from benchmarks.problem import Problem, Side, in_format
-from fastconv.geometry import ConvGeometry
 
 
 def our_sides(
@@ -82,7 +81,6 @@ def _planned(problem: Problem, memory_format: str) -> Side:
 def _chosen(problem: Problem) -> str:
     """Name of the algorithm, from the table of `fastconv.explain`."""
     g, case = problem.geometry, problem.case
-    assert isinstance(g, ConvGeometry)
     transposed = getattr(case, "transposed", False)
     table = fastconv.explain(
         g.input_shape,

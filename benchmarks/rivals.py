@@ -7,12 +7,12 @@ report says so.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.cases import ConvCase, PoolCase, per_axis
+from benchmarks.cases import ConvCase, PerAxis, PoolCase, per_axis
 from benchmarks.problem import Problem, Side
 
 DIRECT_LIMIT = 5e7  # multiply-adds; above it scipy's direct sums take far longer than its FFT
@@ -44,7 +44,7 @@ class Torch:
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self._torch, self.version = torch, torch.__version__
+        self._torch, self.version = torch, str(torch.__version__)
 
     def sides(self, problem: Problem) -> Iterator[Side]:
         """See `Rival`."""
@@ -79,18 +79,18 @@ class Torch:
         pool = getattr(self._torch.nn.functional, f"{case.kind}_pool{rank}d")
         return lambda: pool(x, kernel, stride, padding)
 
-    def _convolution(self, problem: Problem, arrays: dict[str, Any], lift: bool) -> Any:
+    def _convolution(self, problem: Problem, arrays: Any, lift: bool) -> Any:
         torch, case = self._torch, problem.case
         assert isinstance(case, ConvCase)
         stride, padding, dilation, extra, ahead = _torch_options(case, lift)
-        x, w, dy = (arrays.get(key) for key in ("x", "w", "dy"))
+        x, w, dy = (arrays.get(key, None) for key in ("x", "w", "dy"))
         widen = (lambda x: torch.nn.functional.pad(x, ahead)) if ahead else (lambda x: x)
         if problem.operation == "forward":
             return lambda: torch.convolution(
                 widen(x), w, None, stride, padding, dilation, case.transposed, extra, case.groups
             )
         backward = torch.ops.aten.convolution_backward
-        fixed = (None, stride, padding, dilation, False, extra, case.groups)
+        fixed: tuple[Any, ...] = (None, stride, padding, dilation, False, extra, case.groups)
         if problem.operation == "weight_gradient":
             like = torch.empty((case.out_channels, *case.weight_shape[1:2], *_kernel(case, lift)))
             like = like.to(x.dtype)
@@ -117,7 +117,7 @@ class Torch:
             run = torch.ops.mkldnn._convolution_pointwise
         except (AttributeError, RuntimeError):  # private operators: another version may lack them
             return None
-        fixed = (None, padding, stride, dilation, case.groups, "none", [], "")
+        fixed: tuple[Any, ...] = (None, padding, stride, dilation, case.groups, "none", [], "")
         return lambda: run(x, weight, *fixed)
 
 
@@ -193,9 +193,9 @@ class OnnxRuntime:
         weights = []
         if isinstance(case, PoolCase):
             operator, inputs = {"max": "MaxPool", "avg": "AveragePool"}[case.kind], ["x"]
-            stride = case.kernel if case.stride is None else case.stride
+            stride: PerAxis = case.kernel if case.stride is None else case.stride
             pairs = [(p, p) for p in per_axis(case.padding, case.rank)]
-            options = {} if case.kind == "max" else {"count_include_pad": 1}
+            options: dict[str, Any] = {} if case.kind == "max" else {"count_include_pad": 1}
         else:
             operator, inputs = "ConvTranspose" if case.transposed else "Conv", ["x", "w"]
             stride, pairs = case.stride, list(case.padding_pairs)
@@ -272,7 +272,11 @@ def _result_shape(problem: Problem) -> tuple[int, ...]:
     return g.input_shape if getattr(problem.case, "transposed", False) else g.output_shape
 
 
-RIVALS = {"torch": Torch, "onnxruntime": OnnxRuntime, "scipy": Scipy}
+RIVALS: dict[str, Callable[[int], Rival]] = {
+    "torch": Torch,
+    "onnxruntime": OnnxRuntime,
+    "scipy": Scipy,
+}
 
 
 def load_rivals(names: Iterable[str], threads: int) -> tuple[list[Rival], list[str]]:

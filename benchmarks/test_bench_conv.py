@@ -42,7 +42,7 @@ def test_planned(benchmark: Any, case: ConvCase, memory_format: str, dtype: str)
 
 def _run(benchmark: Any, problem: Problem, side: Side) -> None:
     """The first call compiles and is checked; what is timed comes after it."""
-    problem.check(side.name, side.call())
+    problem.check(side, side.call())
     benchmark.extra_info["algorithm"] = side.algorithm
     benchmark.extra_info["flops"] = problem.work
     benchmark(side.call)

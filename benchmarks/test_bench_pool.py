@@ -21,7 +21,7 @@ def test_pool(benchmark: Any, case: PoolCase, memory_format: str, dtype: str) ->
     if problem.missing:
         pytest.skip(problem.missing)
     ((_, side),) = our_sides(problem, (memory_format,), functional=True, planned=False)
-    problem.check(side.name, side.call())
+    problem.check(side, side.call())
     benchmark.extra_info["bytes"] = problem.work
     benchmark(side.call)
     problem.forget()

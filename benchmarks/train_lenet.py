@@ -78,7 +78,7 @@ def torch_step(batch: int, weights: dict[str, np.ndarray], channels_last: bool) 
     import torch
     from torch import nn
 
-    model = nn.Sequential(
+    model: Any = nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2),
         nn.ReLU(),
         nn.MaxPool2d(2),

@@ -212,6 +212,10 @@ def plan_conv(
     number = activation_number(op, activation, compute)
     if number and dtype.kind == "c":
         raise TypeError(f"{op}: activation {activation!r} of {dtype} is not defined")
+    if number and dtype == np.uint64:  # summed in int64, where large numbers look negative
+        if activation != "relu":
+            raise TypeError(f"{op}: activation {activation!r} of {dtype} is not supported")
+        number = 0
     real = ComplexParts.geometry(geometry) if dtype.kind == "c" else geometry
     folded = operation == "input_gradient" and geometry.padding_mode != "zeros"
     problem = real.without_padding() if folded else real

@@ -50,6 +50,10 @@ class Case:
         shapes = {"input": self.input, "weight": self.weight, "grad_output": self.output}
         return shapes.get(name, self.weight[:1])
 
+    def result(self, operation: str) -> tuple[int, ...]:
+        """Shape of what an operation makes."""
+        return dict(zip(OPERATIONS, (self.output, self.input, self.weight)))[operation]
+
     def channel_axis(self, name: str) -> int:
         """Where an operand has the axis that channels-last memory has last."""
         return 0 if name == "bias" or (name != "weight" and not self.geometry.batched) else 1

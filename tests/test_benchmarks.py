@@ -1,7 +1,8 @@
-"""The benchmark frame: its statistics, its float64 results, its report. Nothing here is a speed test."""
+"""The benchmark frame: statistics, float64 results, report. Nothing here is a test of speed."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import socket
 import sys
@@ -27,6 +28,13 @@ from fastconv.machine import machine
 
 CASES = [case for cases in SUITES.values() for case in cases]
 RULES = Rules(threads=1, repeats=5, block_seconds=1e-4, spread_limit=1e9, patience=0.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Few threads are quick on a busy machine, and what the command sets ends here."""
+    with fastconv.threads(1):
+        yield
 
 
 def timing_of(*block_medians: float) -> Timing:
@@ -71,7 +79,7 @@ class TestTiming:
     ) -> None:
         monkeypatch.setattr(timing, "wait_until_idle", lambda: calls.append("|"))
         calls: list[str] = []
-        sides = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+        sides = {name: functools.partial(calls.append, name) for name in "ab"}
         found = measure(sides, repeats=5, block_seconds=0.0, attempts=1, spread_limit=1e9)
         assert "".join(calls) == "|aaa|bbb" + "|bbb|aaa" + "|aaa|bbb" + "|bbb|aaa" + "|aaa|bbb"
         assert [len(t.blocks) for t in found.timings.values()] == [5, 5]
@@ -149,7 +157,6 @@ class TestPeak:
     def test_work_of_a_burst(self) -> None:
         short, long = (peak.fma_limit("float32", 1, seconds=s) for s in (1e-4, 1e-3))
         assert long.work == pytest.approx(10 * short.work, rel=0.01)
-        assert peak.fma_limit("float32", 2).work in (2 * long.work, long.work)  # one core only
 
     def test_copy(self) -> None:
         source = np.arange(1001, dtype=np.uint8)
@@ -157,11 +164,6 @@ class TestPeak:
         peak._copy(target, source, 3)
         assert (target == source).all()
         assert peak.copy_limit(1, 4096).work == 4096
-
-    def test_rate(self) -> None:
-        calls: list[int] = []
-        rate = peak.best_rate(peak.Limit(lambda: calls.append(1), 1.0), repeats=3)
-        assert len(calls) == 5 and rate > 0
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -186,25 +188,35 @@ class TestProblem:
         sides = list(our_sides(problem, MEMORY_FORMATS, True, True))
         assert len(sides) == (4 if operation == "forward" else 2)
         for _, side in sides:
-            error = problem.check(side.name, side.call())
+            error = problem.check(side, side.call())
             assert error < 100 * np.finfo(dtype).eps
 
     @pytest.mark.parametrize("damage", [1e-3, np.nan, np.inf])
     def test_one_wrong_element_is_found(self, damage: float) -> None:
         problem = Problem(SUITES["resnet50"][1].shrunk(), dtype="float64")
         value = problem.expected[0].copy()
-        assert problem.check("side", value) == 0
+        side = Side("side", lambda: value)
+        assert problem.check(side, value) == 0
         value[0, 1, 2, 3] += damage
         with pytest.raises(WrongResult, match=r"side: resnet 3x3 .* element \(0, 1, 2, 3\) is"):
-            problem.check("side", value)
+            problem.check(side, value)
+
+    def test_a_transform_may_err_by_the_largest_element(self) -> None:
+        problem = Problem(SUITES["lenet5"][0].shrunk())
+        value = problem.expected[0].astype(np.float32)
+        value.flat[np.abs(value).argmin()] += 1e-5 * np.abs(value).max()
+        with pytest.raises(WrongResult):
+            problem.check(Side("sum", lambda: value), value)
+        assert problem.check(Side("any", lambda: value, algorithm="fft"), value) < 2e-5
 
     def test_another_dtype_or_shape_is_wrong(self) -> None:
         problem = Problem(SUITES["lenet5"][0].shrunk())
         value = problem.expected[0]
+        side = Side("side", lambda: value)
         with pytest.raises(WrongResult, match="result is float64"):
-            problem.check("side", value)
+            problem.check(side, value)
         with pytest.raises(WrongResult, match="expected float32"):
-            problem.check("side", value.astype(np.float32)[..., :-1])
+            problem.check(side, value.astype(np.float32)[..., :-1])
 
     def test_work(self) -> None:
         assert Problem(SUITES["resnet50"][1]).work == 2 * 64 * 64 * 9 * 56 * 56
@@ -242,7 +254,8 @@ class Fake:
     def sides(self, problem: Problem) -> Iterator[Side]:
         value = problem.expected[0]
         for name, planned, damage in self._sides:
-            yield Side(name, lambda d=damage: (value + d).astype(problem.dtype), planned)
+            result = (value + damage).astype(problem.dtype)
+            yield Side(name, functools.partial(np.copy, result), planned)
 
 
 class TestContest:
@@ -250,8 +263,8 @@ class TestContest:
         problem = Problem(SUITES["lenet5"][1].shrunk())
         ours = our_sides(problem, ("channels_last",), functional=True, planned=True)
         rival = Fake(("fake", False, 0.0), ("fake packed", True, 0.0))
-        rows, wrong = compete("lenet5", problem, ours, [rival], RULES)
-        assert wrong == []
+        rows, wrong, left_out = compete("lenet5", problem, ours, [rival], RULES)
+        assert (wrong, left_out) == ([], [])
         assert [(row.planned, sorted(row.rivals)) for row in rows] == [
             (False, ["fake"]),
             (True, ["fake", "fake packed"]),
@@ -262,15 +275,16 @@ class TestContest:
     def test_a_wrong_rival_is_named_and_not_timed(self) -> None:
         problem = Problem(SUITES["lenet5"][1].shrunk())
         ours = our_sides(problem, ("channels_first",), functional=True, planned=False)
-        (row,), wrong = compete("lenet5", problem, ours, [Fake(("liar", False, 1.0))], RULES)
+        rival = Fake(("liar", False, 1.0))
+        (row,), wrong, left_out = compete("lenet5", problem, ours, [rival], RULES)
         assert row.rivals == {} and row.best_rival is None and row.ratio is None
-        assert len(wrong) == 1 and wrong[0].startswith("liar: lenet 5x5 6->16 14: element")
+        assert wrong == [] and left_out[0].startswith("liar: lenet 5x5 6->16 14: element")
 
     def test_a_wrong_result_of_ours_has_no_row(self) -> None:
         problem = Problem(SUITES["lenet5"][1].shrunk())
         side = Side("ours", lambda: problem.expected[0].astype(np.float32) * 2)
-        rows, wrong = compete("lenet5", problem, [("channels_first", side)], [], RULES)
-        assert rows == [] and len(wrong) == 1
+        rows, wrong, _ = compete("lenet5", problem, [("channels_first", side)], [], RULES)
+        assert rows == [] and len(wrong) == 1 and wrong[0].startswith("ours: lenet")
 
 
 class TestReport:
@@ -296,10 +310,10 @@ class TestReport:
         defeats = text.split("## Defeats")[1].split("## ")[0]
         assert text.index("## Defeats") < text.index("## Geometric means")
         assert "2 of 3 valid rows; 1 rows are void." in defeats
-        assert defeats.index("256->256") < defeats.index("64->64")
+        assert defeats.index("256->256 14") < defeats.index("64->64 56")
         assert "128->128 28" not in defeats and "512->512" not in defeats
         means = text.split("## Geometric means")[1].split("## ")[0]
-        assert f"| {geometric_mean([0.8, 4.0, 0.5]):.2f} |" in means
+        assert f" {geometric_mean([0.8, 4.0, 0.5]):.2f} |" in means
         assert "0.10 void" in text
 
     def test_no_rival_no_claim(self) -> None:
@@ -332,14 +346,13 @@ class TestMinimumShare:
 
 class TestCommand:
     @pytest.fixture
-    def run(self, tmp_path: Path) -> Iterator[Any]:
+    def run(self, tmp_path: Path) -> Any:
         def call(*arguments: str) -> tuple[int, str]:
             options = ["--quick", "--rivals", "none", "--threads", "1", "--output", str(tmp_path)]
             status = compare.main([*options, *arguments])
             return status, (tmp_path / "REPORT.md").read_text(encoding="utf-8")
 
-        with fastconv.threads(1):  # what the command sets ends here
-            yield call
+        return call
 
     def test_report(self, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         status, text = run("--suites", "lenet5", "--operations", "forward,weight_gradient")
@@ -351,7 +364,7 @@ class TestCommand:
         table = text.split("## lenet5: forward, float32, batch 1, functional")[1].split("## ")[0]
         assert sum(line.startswith("| lenet 5x5") for line in table.splitlines()) == 6
         assert "times mean nothing" in text and "Python 3." in text
-        assert socket.gethostname() not in text and str(tmp_path) not in text
+        assert f" {socket.gethostname()} " not in text and str(tmp_path) not in text
         assert "18 rows, 0 defeats" in capsys.readouterr().out
 
     def test_what_does_not_exist_is_left_out(self, run: Any) -> None:
@@ -396,7 +409,7 @@ def test_scipy_agrees_where_it_can() -> None:
     for case in SUITES["filtering"]:
         problem = Problem(case.shrunk(), dtype="float64")
         for side in scipy.sides(problem):
-            problem.check(side.name, side.call())
+            problem.check(side, side.call())
             names.add(side.name)
     assert names == {"scipy direct", "scipy fft"}
     assert list(scipy.sides(Problem(SUITES["resnet50"][1].shrunk()))) == []

@@ -85,7 +85,6 @@ def test_activation_of_integers(dtype, activation):
     assert np.array_equal(result, cells.clip(low, 6 if activation == "relu6" else 127))
 
 
-@pytest.mark.xfail(strict=True, reason="unsigned numbers above 2**63 are negative in int64")
 def test_relu_of_large_unsigned_numbers():
     large = np.array([2**63 + 5], np.uint64)
     assert conv(large, np.ones(1, np.uint64), activation="relu").tolist() == [2**63 + 5]

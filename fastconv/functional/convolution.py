@@ -436,7 +436,8 @@ def conv_transpose2d(
 
     ``out[n, k, p*stride + r*dilation - low, ...] += input[n, c, p, ...] * weight[c, k, r, ...]``:
     the gradient of `conv2d` with respect to its input. It is computed phase by phase, one dense
-    convolution for each remainder modulo the stride; no zeros are inserted.
+    convolution for each remainder modulo the stride; no zeros are inserted. Cells beyond the border
+    count as zeros, so an infinite weight gives NaN there, as it does in `conv2d` with padding.
 
     Parameters
     ----------
