@@ -1,5 +1,7 @@
 """Convolution and pooling for NumPy arrays, compiled for your CPU the first time you call it."""
 
+from typing import Any
+
 from . import functional, grad
 from ._version import __version__
 from .arrays import channels_first, channels_last
@@ -7,3 +9,12 @@ from .config import show_config
 from .cpu.launch import get_threads, set_threads, threads
 from .functional import *
 from .geometry import receptive_field
+
+
+def __getattr__(name: str) -> Any:
+    """`fastconv.nn` and `fastconv.data` are imported when they are first asked for."""
+    if name in ("nn", "data"):
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ import fastconv
 from fastconv.cpu import compile as compiling
 from fastconv.cpu.direct import correlate
 from fastconv.cpu.tiles import tile_height
-from fastconv.machine import machine
+from fastconv.machine import machine, vector_unit
 
 TESTS = Path(__file__).parent
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -284,6 +284,28 @@ def test_the_stamp_covers_every_source_of_the_engine(tmp_path, monkeypatch):
 
 
 # --- For which machine ---
+
+AVX512 = "+avx2,+fma,+avx512f,+avx512dq,+avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "features", "expected"),
+    [
+        ("x86_64", AVX512, (64, 32)),
+        ("AMD64", AVX512, (64, 32)),
+        ("x86_64", AVX512.replace("+avx512vl", "-avx512vl"), (32, 16)),
+        ("x86_64", "+avx2,+fma", (32, 16)),
+        ("x86_64", "+avx2,-fma", (16, 16)),
+        ("x86_64", "+avx", (16, 16)),
+        ("x86_64", "", (16, 16)),
+        ("aarch64", "+neon,+sve", (16, 32)),
+        ("arm64", "", (16, 32)),
+    ],
+)
+def test_vector_unit(architecture, features, expected):
+    """Bytes of a vector and number of registers."""
+    assert vector_unit(architecture, features)[:2] == expected
+
 
 AVX2 = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma"
 

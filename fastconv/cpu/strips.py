@@ -1,16 +1,17 @@
 """Strips: outputs side by side, pooled one vector at a time.
 
-A strip is a row of outputs whose windows have equally many taps and lie `step` elements apart in the
-input: all channels of one pixel in channels-last memory (step 1), a run of pixels of one row in
-channels-first memory (step = stride). A block is one vector of a strip; of the last block only the
-first `count` lanes are alive.
+A strip is a row of outputs whose windows have equally many taps and lie `step` elements apart in
+the input: all channels of one pixel in channels-last memory (step 1), pixels of one row in
+channels-first memory (step = stride). A block is one vector of a strip; in the last block of a
+strip only the first `count` lanes are alive.
 
-Legend: x the first cell of the first window, y the outputs, t = (d, r, s) a tap in row-major order,
-`moves` the elements and `places` the cells of the plane between neighbouring taps of each axis.
+Legend: y the outputs, x the first cell of the first window, l a lane, t = (d, r, s) a tap in
+row-major order, `moves` the elements between neighbouring taps of each axis.
 
-NaN costs one addition per tap: the sum of a window is NaN whenever a tap is (and sometimes when
-infinities meet), and only such a block is swept again by the exact rule. Comparing for NaN at every
-tap instead took 1.6 times as long on 3x3 windows (Zen 5, AVX-512, 2026-11).
+NaN costs one addition per tap: the sum of a window is NaN whenever one of its cells is (and
+sometimes where infinities meet), and only such a block is swept again by the exact rule. To compare
+for NaN at every tap took twice as long on 3x3 windows: every comparison waits for the one before
+it (Zen 5, AVX-512, 2026-11).
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from ..machine import machine
 from .emit import Emit, i32, i64, pointer
 
 Values = list[Any]
+Gather = Callable[[Any], Any]
 
 
 class Strip(Emit):
-    """The words of `Emit`, and those for lanes that are `step` elements apart and may be dead."""
+    """The words of `Emit`, and those for lanes that are `step` elements apart or not alive."""
 
     def __init__(self, builder: ir.IRBuilder, element: Any, step: Any, count: Any) -> None:
         dtype = str(element.dtype)
@@ -38,23 +40,23 @@ class Strip(Emit):
         self.step, self.count = step, count
         self.full = builder.icmp_signed(">=", count, i64(self.lanes))
 
-    # --- Vectors of numbers ---
+    # --- Numbers ---
 
     def splat(self, value: Any) -> Any:
         """`value` in every lane."""
         empty = ir.VectorType(value.type, self.lanes)(ir.Undefined)
-        lane0 = ir.VectorType(i32, self.lanes)([0] * self.lanes)
+        one = self.builder.insert_element(empty, value, i32(0))
         return self.builder.shuffle_vector(
-            self.builder.insert_element(empty, value, i32(0)), empty, lane0
+            one, empty, ir.VectorType(i32, self.lanes)([0] * self.lanes)
         )
 
     def numbers(self, first: int = 0) -> Any:
         """first, first + 1, ... as int64."""
         return ir.VectorType(i64, self.lanes)(list(range(first, first + self.lanes)))
 
-    def zeros(self, kind: Any = None) -> Any:
+    def zeros(self) -> Any:
         """Zero in every lane."""
-        return ir.VectorType(kind or self.scalar, self.lanes)([0] * self.lanes)
+        return self.vector([0] * self.lanes)
 
     def add(self, a: Any, b: Any) -> Any:
         """a + b in every lane."""
@@ -68,8 +70,8 @@ class Strip(Emit):
 
     def supersedes(self, a: Any, b: Any) -> Any:
         """Where a must replace b as the maximum: it is larger, or the first NaN."""
-        b_is_number = self.builder.fcmp_ordered("ord", b, b)
-        return self.builder.and_(self.builder.fcmp_unordered("ugt", a, b), b_is_number)
+        known = self.builder.fcmp_ordered("ord", b, b)
+        return self.builder.and_(self.builder.fcmp_unordered(">", a, b), known)
 
     def any_nan(self, a: Any) -> Any:
         """Whether some lane is NaN."""
@@ -77,87 +79,26 @@ class Strip(Emit):
         found = self.builder.bitcast(self.builder.fcmp_unordered("uno", a, a), bits)
         return self.builder.icmp_unsigned("!=", found, bits(0))
 
-    # --- Control ---
-
-    @contextmanager
-    def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
-        """As `Emit.loop`, but never unrolled: windows have few taps, and a loop of each axis."""
-        with super().loop(count, carried) as index:
-            yield index
-            latch = self.builder.block
-        module = self.builder.module
-        keep = ir.MDValue(module, [], name=str(len(module.metadata)))
-        rolled = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-        keep.operands = (keep, rolled)
-        latch.terminator.set_metadata("llvm.loop", keep)
-
-    def either(self, condition: Any, yes: Callable[[], Values], no: Callable[[], Values]) -> Values:
-        """The values of `yes` or of `no`; only one of them is run."""
-        b = self.builder
-        ends = []
-        with b.if_else(condition) as branches:
-            for branch, values in zip(branches, (yes, no)):
-                with branch:
-                    ends.append((values(), b.block))
-        merged = [b.phi(value.type) for value in ends[0][0]]
-        for values, block in ends:
-            for phi, value in zip(merged, values):
-                phi.add_incoming(value, block)
-        return merged
-
-    def sweep(self, x: Any, taps: Any, moves: Any, state: Values, visit: Callable) -> None:
-        """visit(cell, tap) for every tap in row-major order; it updates the list `state`."""
-        b = self.builder
-        counts, steps = (
-            [b.extract_value(three, axis) for axis in range(3)] for three in (taps, moves)
-        )
-        with self.loop(counts[0], state) as d:
-            plane = self.shift(x, b.mul(d, steps[0]))
-            with self.loop(counts[1], state) as r:
-                row = self.shift(plane, b.mul(r, steps[1]))
-                with self.loop(counts[2], state) as s:
-                    visit(self.shift(row, b.mul(s, steps[2])), (d, r, s))
-
-    def each_way(self, body: Callable[[Callable], Values]) -> Values:
-        """body(gather) in code made for the step, 1, 2 or any, and for a full or a last block.
-
-        gather(cell) is the vector cell[l * step] over the living lanes l.
-        """
-
-        def ways(count: Any) -> Values:
-            return self.either(
-                self.builder.icmp_signed("==", self.step, i64(1)),
-                lambda: body(lambda cell: self._row(cell, 0, count)),
-                lambda: self.either(
-                    self.builder.icmp_signed("==", self.step, i64(2)),
-                    lambda: body(lambda cell: self._pairs(cell, count)),
-                    lambda: body(self._steps if count is None else self.gather),
-                ),
-            )
-
-        return self.either(self.full, lambda: ways(None), lambda: ways(self.count))
-
-    # --- Memory: nothing outside the living lanes is touched ---
+    # --- Memory: no cell outside the windows of living lanes is touched ---
 
     def _row(self, base: Any, first: int, count: Any) -> Any:
-        """base[first + l] where first + l < count; all lanes if that is None."""
+        """base[first + l] where first + l < count; in all lanes if that is None."""
         if count is None:
             return self.load(base, first)
         cell, alive = self.shift(base, first), self._below(count, first)
-        unset = self.vector(ir.Undefined)
-        return self._masked("load", self.vector, [cell, i32(self.align), alive, unset], self.vector)
+        return self._masked("load", [cell, i32(self.align), alive, self.zeros()], self.vector)
 
     def _pairs(self, base: Any, count: Any) -> Any:
-        """base[2 l], from two rows that end with the last living lane."""
+        """base[2 l], from two rows of which the second ends with the last lane's cell."""
         b, lanes = self.builder, self.lanes
         cells = None if count is None else b.sub(b.shl(count, i64(1)), i64(1))
         low, high = self._row(base, 0, cells), self._row(base, lanes - 1, cells)
         chosen = [2 * lane if 2 * lane < lanes else 2 * lane + 1 for lane in range(lanes)]
         return b.shuffle_vector(low, high, ir.VectorType(i32, lanes)(chosen))
 
-    def _steps(self, base: Any) -> Any:
-        """base[l * step], one element after the other; all lanes living."""
-        vector, cell = self.vector(ir.Undefined), base
+    def _singles(self, base: Any) -> Any:
+        """base[l * step], one cell after the other: three times as fast as a gather (Zen 5)."""
+        vector, cell = self.zeros(), base
         for lane in range(self.lanes):
             value = self.builder.load(cell, typ=self.scalar, align=self.align)
             vector = self.builder.insert_element(vector, value, i32(lane))
@@ -165,123 +106,247 @@ class Strip(Emit):
         return vector
 
     def gather(self, base: Any) -> Any:
-        """base[l * step] for any step."""
+        """base[l * step] in the living lanes, for any step."""
         b = self.builder
         pitch = self.splat(b.mul(self.step, i64(self.align)))
         places = b.add(self.splat(b.ptrtoint(base, i64)), b.mul(self.numbers(), pitch))
         cells = b.inttoptr(places, ir.VectorType(pointer, self.lanes))
-        arguments = [cells, i32(self.align), self._below(self.count, 0), self.vector(ir.Undefined)]
-        return self._masked("gather", self.vector, arguments, self.vector)
+        alive = self._below(self.count, 0)
+        return self._masked("gather", [cells, i32(self.align), alive, self.zeros()], self.vector)
 
     def put(self, vector: Any, base: Any, align: int) -> None:
-        """base[l] = vector[l] for the living lanes l."""
-        b = self.builder
-        with b.if_else(self.full) as (full, last):
+        """base[l] = vector[l] in the living lanes."""
+        with self.builder.if_else(self.full) as (full, last):
             with full:
-                b.store(vector, base, align=align)
+                self.builder.store(vector, base, align=align)
             with last:
-                arguments = [vector, base, i32(align), self._below(self.count, 0)]
-                self._masked("store", ir.VoidType(), arguments, vector.type)
+                alive = self._below(self.count, 0)
+                self._masked("store", [vector, base, i32(align), alive], vector.type)
 
     def _below(self, count: Any, first: int) -> Any:
         return self.builder.icmp_signed("<", self.numbers(first), self.splat(count))
 
-    def _masked(self, word: str, result: Any, arguments: Values, vector: Any) -> Any:
-        element = "i64" if vector.element is i64 else f"f{8 * self.align}"
-        pointers = f"v{self.lanes}p0" if word == "gather" else "p0"
-        name = f"llvm.masked.{word}.v{self.lanes}{element}.{pointers}"
+    def _masked(self, word: str, arguments: Values, vector: Any) -> Any:
+        kind = "i64" if vector.element is i64 else f"f{8 * self.align}"
+        where = f"v{self.lanes}p0" if word == "gather" else "p0"
+        name = f"llvm.masked.{word}.v{self.lanes}{kind}.{where}"
+        result = ir.VoidType() if word == "store" else vector
         module = self.builder.module
         function = module.globals.get(name) or ir.Function(
             module, ir.FunctionType(result, [value.type for value in arguments]), name
         )
         return self.builder.call(function, arguments)
 
+    # --- Control ---
 
-def _emitted(emit: Callable) -> Callable:
-    """What `intrinsic` wants from a typing function: void, the given types, and the generator."""
+    def either(self, condition: Any, yes: Callable[[], Values], no: Callable[[], Values]) -> Values:
+        """The values of `yes()` or of `no()`, whichever is to run."""
+        ends = []
+        with self.builder.if_else(condition) as branches:
+            for branch, run in zip(branches, (yes, no)):
+                with branch:
+                    ends.append((run(), self.builder.block))
+        merged = [self.builder.phi(value.type) for value in ends[0][0]]
+        for values, block in ends:
+            for phi, value in zip(merged, values):
+                phi.add_incoming(value, block)
+        return merged
 
-    def signature(typing: Any, element: Any, *arguments: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            emit(builder, element, *args[1:])
-            return context.get_dummy_value()
+    @contextmanager
+    def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
+        """As `Emit.loop`, but never unrolled: a window has few taps on each axis."""
+        with super().loop(count, carried) as index:
+            yield index
+            latch = self.builder.block
+        module = self.builder.module
+        keep = ir.MDValue(module, [], name=str(len(module.metadata)))
+        rolled = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        keep.operands = (keep, rolled)  # a loop's name is a node that begins with itself
+        latch.terminator.set_metadata("llvm.loop", keep)
 
-        return types.void(element, *arguments), generate
+    def sweep(self, x: Any, taps: Any, moves: Any, state: Values, visit: Callable) -> Values:
+        """visit(cell, t) at every tap in order, to update the list `state`; at least one tap."""
+        b = self.builder
+        counts = [b.extract_value(taps, axis) for axis in range(3)]
+        moves = [b.extract_value(moves, axis) for axis in range(3)]
+        with self.loop(counts[0], state) as d:
+            plane = self.shift(x, b.mul(d, moves[0]))
+            with self.loop(counts[1], state) as r:
+                row = self.shift(plane, b.mul(r, moves[1]))
+                with self.loop(counts[2], state) as s:
+                    visit(self.shift(row, b.mul(s, moves[2])), (d, r, s))
+        return state
 
-    return signature
+    def each_way(self, body: Callable[[Gather], Values]) -> Values:
+        """body(gather), in code made for the step (1, 2, any) and for a full or a last block.
+
+        gather(cell) is the vector cell[l * step] of the living lanes.
+        """
+
+        def ways(count: Any, otherwise: Gather) -> Values:
+            one, two = (self.builder.icmp_signed("==", self.step, i64(n)) for n in (1, 2))
+            return self.either(
+                one,
+                lambda: body(lambda cell: self._row(cell, 0, count)),
+                lambda: self.either(
+                    two,
+                    lambda: body(lambda cell: self._pairs(cell, count)),
+                    lambda: body(otherwise),
+                ),
+            )
+
+        return self.either(
+            self.full, lambda: ways(None, self._singles), lambda: ways(self.count, self.gather)
+        )
 
 
-@intrinsic
-def lane_count(typing: Any, element: Any) -> Any:
-    """Lanes of a vector, a constant."""
+def _sum_block(e: Strip, first: Any, x: Any, taps: Any, moves: Any, y: Any, divisor: Any) -> None:
+    def swept(gather: Gather) -> Values:
+        state = [e.zeros()]
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return i64(machine().lanes(str(element.dtype)))
+        def visit(cell: Any, tap: Any) -> None:
+            state[0] = e.add(state[0], gather(cell))
 
-    return types.int64(element), generate
+        return e.sweep(x, taps, moves, state, visit)
+
+    (total,) = e.each_way(swept)
+    if e.dtype != "int64":
+        total = e.builder.fdiv(total, e.splat(e.builder.sitofp(divisor, e.scalar)))
+    e.put(total, e.shift(e.at(y), first), e.align)
 
 
-@intrinsic
-def sum_block(
-    typing: Any,
-    element: Any,
-    y: Any,
+def _max_block(e: Strip, first: Any, x: Any, taps: Any, moves: Any, y: Any) -> None:
+    def swept(gather: Gather, replaces: Callable) -> Values:
+        state = [gather(x), e.zeros()]
+
+        def visit(cell: Any, tap: Any) -> None:
+            value, (largest, total) = gather(cell), state
+            state[0] = e.builder.select(replaces(value, largest), value, largest)
+            state[1] = e.add(total, value)
+
+        return e.sweep(x, taps, moves, state, visit)
+
+    e.put(_exact(e, swept)[0], e.shift(e.at(y), first), e.align)
+
+
+def _argmax_block(
+    e: Strip,
+    first: Any,
     x: Any,
-    step: Any,
     taps: Any,
     moves: Any,
-    divisor: Any,
-    count: Any,
-) -> Any:
-    """y[l] = (sum over t of x[l step + t moves]) / divisor"""
+    y: Any,
+    indices: Any,
+    place: Any,
+    place_step: Any,
+    places: Any,
+) -> None:
+    b = e.builder
+    hops = [b.extract_value(places, axis) for axis in range(3)]
+
+    def swept(gather: Gather, replaces: Callable) -> Values:
+        state = [gather(x), e.zeros(), e.splat(i64(0))]
+
+        def visit(cell: Any, tap: Any) -> None:
+            value, (largest, total, found) = gather(cell), state
+            d, r, s = (b.mul(index, hop) for index, hop in zip(tap, hops))
+            here = e.splat(b.add(b.add(d, r), s))
+            taken = replaces(value, largest)
+            state[0] = b.select(taken, value, largest)
+            state[1] = e.add(total, value)
+            state[2] = b.select(taken, here, found)
+
+        return e.sweep(x, taps, moves, state, visit)
+
+    largest, _, found = _exact(e, swept)
+    lanes = b.add(e.numbers(), e.splat(first))
+    firsts = b.add(e.splat(place), b.mul(lanes, e.splat(place_step)))
+    e.put(largest, e.shift(e.at(y), first), e.align)
+    e.put(b.add(firsts, found), b.gep(e.at(indices), [first], source_etype=i64), 8)
+
+
+def _exact(e: Strip, swept: Callable[[Gather, Callable], Values]) -> Values:
+    """The quick sweep, and again by the exact rule if state[1], the sum of the cells, has a NaN."""
+    state = e.each_way(lambda gather: swept(gather, e.greater))
+    if e.dtype == "int64":
+        return state
+    return e.either(e.any_nan(state[1]), lambda: swept(e.gather, e.supersedes), lambda: state)
+
+
+def _outlined(name: str, emit_block: Callable, element: Any, *numbers: Any) -> tuple[Any, Callable]:
+    """What an intrinsic returns that calls a function which makes a strip, block by block.
+
+    The function stands once in the machine code: inlined, loops around it would multiply it.
+    """
+
+    def emit(b: ir.IRBuilder, count: Any, step: Any, x: Any, *others: Any) -> None:
+        lanes = i64(machine().lanes(str(element.dtype)))
+        blocks = b.sdiv(b.add(count, b.sub(lanes, i64(1))), lanes)
+        whole = Strip(b, element, step, count)
+        with whole.loop(blocks, []) as number:
+            first = b.mul(number, lanes)
+            e = Strip(b, element, step, b.sub(count, first))
+            emit_block(e, first, e.shift(e.at(x), b.mul(first, step)), *others)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, y, x, step, taps, moves, divisor, count = args
-        e = Strip(builder, element, step, count)
-
-        def total(gather: Callable) -> Values:
-            state = [e.zeros()]
-
-            def visit(cell: Any, tap: Any) -> None:
-                state[0] = e.add(state[0], gather(cell))
-
-            e.sweep(e.at(x), taps, moves, state, visit)
-            return state
-
-        (result,) = e.each_way(total)
-        if e.dtype != "int64":
-            result = builder.fdiv(result, e.splat(builder.sitofp(divisor, e.scalar)))
-        e.put(result, e.at(y), e.align)
+        module, called = builder.module, f"fastconv_{name}_{element.dtype}"
+        function = module.globals.get(called)
+        if function is None:
+            kinds = [value.type for value in args[1:]]
+            function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), called)
+            function.linkage = "linkonce_odr"
+            function.attributes.add("noinline")
+            body = ir.IRBuilder(function.append_basic_block("entry"))
+            emit(body, *function.args)
+            body.ret_void()
+        builder.call(function, args[1:])
         return context.get_dummy_value()
 
-    return types.void(element, y, x, step, taps, moves, divisor, count), generate
+    return types.void(element, *numbers), generate
+
+
+# Intrinsics. A strip has `count` >= 1 outputs side by side, and every axis at least one tap.
 
 
 @intrinsic
-def max_block(
-    typing: Any, element: Any, y: Any, x: Any, step: Any, taps: Any, moves: Any, count: Any
+def sum_strip(
+    typing: Any,
+    element: Any,
+    count: Any,
+    step: Any,
+    x: Any,
+    taps: Any,
+    moves: Any,
+    y: Any,
+    divisor: Any,
 ) -> Any:
-    """y[l] = max over t of x[l step + t moves]"""
+    """y[l] = (sum over t of x[l * step + t * moves]) / divisor"""
+    return _outlined("sum", _sum_block, element, count, step, x, taps, moves, y, divisor)
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, y, x, step, taps, moves, count = args
-        e = Strip(builder, element, step, count)
 
-        def swept(gather: Callable, replaces: Callable) -> Values:
-            state = [gather(e.at(x)), e.zeros()]
+@intrinsic
+def max_strip(
+    typing: Any, element: Any, count: Any, step: Any, x: Any, taps: Any, moves: Any, y: Any
+) -> Any:
+    """y[l] = max over t of x[l * step + t * moves]"""
+    return _outlined("max", _max_block, element, count, step, x, taps, moves, y)
 
-            def visit(cell: Any, tap: Any) -> None:
-                value = gather(cell)
-                largest = builder.select(replaces(value, state[0]), value, state[0])
-                state[:] = [largest, e.add(state[1], value)]
 
-            e.sweep(e.at(x), taps, moves, state, visit)
-            return state
-
-        state = e.each_way(lambda gather: swept(gather, e.greater))
-        if e.dtype != "int64":
-            again = lambda: swept(e.gather, e.supersedes)
-            state = e.either(e.any_nan(state[1]), again, lambda: state)
-        e.put(state[0], e.at(y), e.align)
-        return context.get_dummy_value()
-
-    return types.void(element, y, x, step, taps, moves, count), generate
+@intrinsic
+def argmax_strip(
+    typing: Any,
+    element: Any,
+    count: Any,
+    step: Any,
+    x: Any,
+    taps: Any,
+    moves: Any,
+    y: Any,
+    indices: Any,
+    place: Any,
+    place_step: Any,
+    places: Any,
+) -> Any:
+    """As `max_strip`, and indices[l] = place + l * place_step + t * places of the first maximum."""
+    where = (indices, place, place_step, places)
+    return _outlined("argmax", _argmax_block, element, count, step, x, taps, moves, y, *where)

@@ -17,6 +17,7 @@ from .convolution import (
     conv_transpose3d,
 )
 from .dense import linear
+from .folding import fold, pad, unfold
 from .norms import (
     lp_pool1d,
     lp_pool2d,
@@ -58,6 +59,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "explain",
+    "fold",
     "linear",
     "lp_pool1d",
     "lp_pool2d",
@@ -69,5 +71,7 @@ __all__ = [
     "max_unpool2d",
     "max_unpool3d",
     "output_shape",
+    "pad",
     "plan",
+    "unfold",
 ]

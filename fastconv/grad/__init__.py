@@ -23,6 +23,7 @@ from .convolution import (
     conv3d_weight,
 )
 from .dense import linear_input, linear_weight
+from .folding import pad
 from .norms import (
     lp_pool1d,
     lp_pool2d,
@@ -67,4 +68,5 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "pad",
 ]

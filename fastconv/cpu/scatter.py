@@ -1,0 +1,82 @@
+"""Values to their places: the gradient of a maximum, and the inverse of max pooling.
+
+Legend: n image, c channel, o output of a pooling, i cell of its input; all arrays are dense, either
+(N * C planes, cells) or, channels-last, (N images, cells, C channels).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .compile import kernel
+from .launch import run, thread_count
+from .memory import clear, load, set_word, shift, store, word
+
+# Channels of one work item: two cache lines of float32, so that threads do not share lines.
+BLOCK = 32
+
+(OUTPUTS, CELLS, CHANNELS, BLOCKS, ADD, WORDS) = range(6)
+(SOURCE, INDICES, TARGET, FAILURES, OPERANDS) = range(5)
+
+
+@kernel
+def scatter(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
+    """target[n, indices[n, o, c], c] += source[n, o, c], or = in order; zero elsewhere.
+
+    Items are (n, block of c). An index outside the plane sets the thread's word of FAILURES.
+    """
+    outputs, cells, channels = word(job, OUTPUTS), word(job, CELLS), word(job, CHANNELS)
+    blocks, add = word(job, BLOCKS), word(job, ADD)
+    for item in range(begin, end):
+        n, first = item // blocks, item % blocks * BLOCK
+        width = min(channels - first, BLOCK)
+        source = shift(element, word(operands, SOURCE), n * outputs * channels + first)
+        indices = word(operands, INDICES) + 8 * (n * outputs * channels + first)
+        target = shift(element, word(operands, TARGET), n * cells * channels + first)
+        if width == channels:
+            clear(element, target, cells * channels)
+        else:
+            for i in range(cells):
+                clear(element, shift(element, target, i * channels), width)
+        wrong = 0
+        for o in range(outputs):
+            for c in range(o * channels, o * channels + width):
+                cell = word(indices, c)
+                if 0 <= cell < cells:
+                    place, value = cell * channels + c - o * channels, load(element, source, c)
+                    if add:
+                        value += load(element, target, place)
+                    store(element, target, place, value)
+                else:
+                    wrong = 1
+        if wrong:
+            set_word(word(operands, FAILURES), thread, 1)
+
+
+def scatter_into(
+    source: np.ndarray,
+    indices: np.ndarray,
+    target: np.ndarray,
+    channels_last: bool,
+    add: bool,
+    threads: int | None,
+) -> bool:
+    """Fill `target` (N, C, *spatial); whether every index was inside its plane.
+
+    All three are dense in the same memory format, `source` and `target` of one dtype.
+    """
+    batch, channels, *spatial = target.shape
+    outputs, cells = math.prod(source.shape[2:]), math.prod(spatial)
+    if not channels_last:
+        batch, channels = batch * channels, 1
+    blocks = -(-channels // BLOCK)
+    threads = thread_count(source.size + target.size, threads)
+    failures = np.zeros(threads, np.int64)
+    job = np.array([outputs, cells, channels, blocks, add], np.int64)
+    arrays = (source, indices, target, failures)
+    operands = np.array([array.ctypes.data for array in arrays], np.int64)
+    run(scatter, source.dtype.name, job, operands, batch * blocks, threads)
+    return not failures.any()

@@ -1,0 +1,319 @@
+"""Pooling of arrays: element types, memory formats and `out`, between the doors and the kernels.
+
+Arrays have the batch axis or not, as their geometry says. float16 is computed in float32, integers
+in int64: the maxima of every width are exact. Results are in the memory format of the array pooled.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .arrays import (
+    channels_first,
+    channels_last,
+    check_out,
+    compute_dtype,
+    empty,
+    is_channels_last,
+)
+from .cpu.pool_job import ARGMAX, MAX, SUM
+from .cpu.pooling import backward_job, forward_job, pool_into
+from .cpu.scatter import scatter_into
+from .cpu.windows import AnyPool, axes, shares
+from .geometry import AdaptiveGeometry, PoolGeometry, Size
+
+TOP_BIT = np.uint64(2**63)
+
+
+class _Target:
+    """Where a result goes: `out` itself if a kernel can write it, else an array of its own."""
+
+    def __init__(
+        self, op: str, out: Any, shape: Size, batched: bool, like: np.ndarray, *inputs: np.ndarray
+    ) -> None:
+        """For a result of `shape` in the dtype and the format of `like`, both with a batch axis."""
+        self._out, self._batched, self._dtype = out, batched, like.dtype
+        self.channels_last = is_channels_last(like)
+        dtype = like.dtype if like.dtype.kind == "c" else np.dtype(compute_dtype(like.dtype))
+        self._direct = False
+        if out is not None:
+            check_out(op, out, shape if batched else shape[1:], like.dtype, like, *inputs)
+            self.array = out if batched else out[None]
+            dense = is_channels_last(self.array) if self.channels_last else out.flags.c_contiguous
+            self._direct = dense and out.dtype == dtype
+        if not self._direct:
+            self.array = empty(shape, dtype, self.channels_last)
+
+    def result(self) -> np.ndarray:
+        """What the door returns once `array` is filled; integers wrap."""
+        if self._direct:
+            return self._out
+        array = self.array if self._batched else self.array[0]
+        with np.errstate(all="ignore"):
+            if self._out is None:
+                return array.astype(self._dtype, copy=False)
+            np.copyto(self._out, array, casting="unsafe")
+            return self._out
+
+
+def _lifted(x: np.ndarray, geometry: AnyPool) -> np.ndarray:
+    """`x` with a batch axis."""
+    return x if geometry.batched else x[None]
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """`x` in the dtype it is computed in; uint64 wraps, complex stays."""
+    return x if x.dtype.kind == "c" else x.astype(compute_dtype(x.dtype), copy=False)
+
+
+def refuse(op: str, name: str, x: np.ndarray, kinds: str) -> None:
+    """TypeError if the kind of `x`, one of "iufc", is among `kinds`."""
+    if x.dtype.kind in kinds:
+        wanted = "real" if kinds == "c" else "of a floating-point dtype"
+        raise TypeError(f"{op}: {name} must be {wanted}, not {x.dtype}")
+
+
+def check_shape(op: str, name: str, x: np.ndarray, whole: Size, geometry: AnyPool) -> None:
+    """ValueError unless `x` has the shape `whole`, less the batch axis if the geometry has none."""
+    expected = whole if geometry.batched else whole[1:]
+    if x.shape != expected:
+        raise ValueError(f"{op}: {name} has shape {x.shape}, this pooling needs {expected}")
+
+
+# --- Maxima ---
+
+
+def max_pool(
+    op: str,
+    geometry: AnyPool,
+    input: np.ndarray,
+    return_indices: bool,
+    out: Any,
+    threads: int | None,
+) -> Any:
+    """The maximum of each window, with `return_indices` also its place in the plane."""
+    refuse(op, "input", input, "c")
+    x = _lifted(input, geometry)
+    target = _Target(op, out, geometry.output_shape, geometry.batched, x)
+    last, indices = target.channels_last, None
+    if return_indices:
+        indices = empty(geometry.output_shape, np.dtype(np.int64), last)
+    flipped = x.dtype == np.uint64  # keeps its order as int64 if the top bit is flipped
+    source = (x ^ TOP_BIT).view(np.int64) if flipped else _wide(x)
+    job = forward_job(geometry, ARGMAX if return_indices else MAX, False, 0, last)
+    pool_into(job, source, target.array, indices, threads)
+    if flipped:
+        values = target.array.view(np.uint64)
+        np.bitwise_xor(values, TOP_BIT, out=values)
+    if indices is None:
+        return target.result()
+    return target.result(), indices if geometry.batched else indices[0]
+
+
+def put(
+    op: str,
+    geometry: AdaptiveGeometry,
+    values: np.ndarray,
+    indices: np.ndarray,
+    names: tuple[str, str],
+    add: bool,
+    out: Any,
+    threads: int | None,
+) -> np.ndarray:
+    """Values of the shape of the output to those cells of the input that their indices name.
+
+    With `add` they are summed there, else the last one stays. `names` are those of the values and
+    of the input's size in messages.
+    """
+    refuse(op, names[0], values, "c")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{op}: indices must be integers, not {indices.dtype}")
+    check_shape(op, names[0], values, geometry.output_shape, geometry)
+    if indices.shape != values.shape:
+        raise ValueError(
+            f"{op}: indices has shape {indices.shape}, {names[0]} has shape {values.shape}"
+        )
+    x = _lifted(values, geometry)
+    target = _Target(op, out, geometry.input_shape, geometry.batched, x, indices)
+    dense = channels_last if target.channels_last else channels_first
+    places = dense(_lifted(indices, geometry).astype(np.int64, copy=False))
+    last = target.channels_last
+    if not scatter_into(dense(_wide(x)), places, target.array, last, add, threads):
+        _check_places(op, places, geometry, names[1])
+    return target.result()
+
+
+def take(
+    op: str,
+    geometry: AdaptiveGeometry,
+    values: np.ndarray,
+    indices: np.ndarray,
+    out: Any,
+) -> np.ndarray:
+    """Those cells of the input that the indices, of the shape of the output, name."""
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{op}: indices must be integers, not {indices.dtype}")
+    check_shape(op, "grad_output", values, geometry.input_shape, geometry)
+    check_shape(op, "indices", indices, geometry.output_shape, geometry)
+    x = _lifted(values, geometry)
+    places = _lifted(indices, geometry).reshape(*geometry.output_shape[:2], -1)  # (N, C, outputs)
+    cells = math.prod(geometry.in_size)
+    _check_places(op, places, geometry, "grad_output")
+    target = _Target(op, out, geometry.output_shape, geometry.batched, x, indices)
+    planes = x.reshape(*geometry.input_shape[:2], cells)
+    found = np.take_along_axis(planes, places.astype(np.int64, copy=False), axis=2)
+    target.array[...] = found.reshape(geometry.output_shape)
+    return target.result()
+
+
+def _check_places(op: str, places: np.ndarray, geometry: AdaptiveGeometry, name: str) -> None:
+    """ValueError for an index outside the planes of the input, which is called `name`."""
+    cells = math.prod(geometry.in_size)
+    wrong = places[(places < 0) | (places >= cells)]
+    if wrong.size:
+        raise ValueError(
+            f"{op}: indices must be at least 0 and below {cells}, the cells in a plane of {name} "
+            f"{geometry.in_size}, not {wrong[0]}"
+        )
+
+
+# --- Sums ---
+
+
+@functools.lru_cache(maxsize=256)
+def _divisors(geometry: AnyPool, padded: bool) -> int | np.ndarray:
+    """What the sum of each window is divided by, one number for all or shape `out_size`."""
+    depth, height, width = (shares(axis) for axis in axes(geometry, padded))
+    if all((each == each[0]).all() for each in (depth, height, width)):
+        return int(depth[0] * height[0] * width[0])
+    products = depth[:, None, None] * height[:, None] * width  # (D, H, W)
+    return products.reshape(geometry.out_size)
+
+
+def _sum_into(job: np.ndarray, x: np.ndarray, y: np.ndarray, threads: int | None) -> None:
+    """Run a job of sums, of complex numbers by their parts."""
+    if x.dtype.kind != "c":
+        pool_into(job, _wide(x), y, None, threads)
+        return
+    part = empty(y.shape, y.real.dtype, is_channels_last(y))
+    pool_into(job, x.real, part, None, threads)
+    y.real = part
+    pool_into(job, x.imag, part, None, threads)
+    y.imag = part
+
+
+def avg_pool(
+    op: str,
+    geometry: AnyPool,
+    input: np.ndarray,
+    padded: bool,
+    divisor: int | None,
+    out: Any,
+    threads: int | None,
+) -> np.ndarray:
+    """The mean of each window; `padded` counts the cells of the padding in the divisor."""
+    refuse(op, "input", input, "iu")
+    x = _lifted(input, geometry)
+    target = _Target(op, out, geometry.output_shape, geometry.batched, x)
+    job = forward_job(geometry, SUM, padded, divisor or 0, target.channels_last)
+    _sum_into(job, x, target.array, threads)
+    return target.result()
+
+
+def avg_pool_input(
+    op: str,
+    geometry: AnyPool,
+    grad_output: np.ndarray,
+    padded: bool,
+    divisor: int | None,
+    out: Any,
+    threads: int | None,
+) -> np.ndarray:
+    """The gradient of `avg_pool`."""
+    refuse(op, "grad_output", grad_output, "iu")
+    check_shape(op, "grad_output", grad_output, geometry.output_shape, geometry)
+    gradient = _lifted(grad_output, geometry)
+    target = _Target(op, out, geometry.input_shape, geometry.batched, gradient)
+    found = divisor or _divisors(geometry, padded)
+    terms = _wide(gradient)
+    if not isinstance(found, int):
+        with np.errstate(all="ignore"):
+            terms, found = terms / found.astype(terms.real.dtype), 1
+    _sum_into(backward_job(geometry, found, target.channels_last), terms, target.array, threads)
+    return target.result()
+
+
+# --- Norms ---
+
+
+def _power(x: np.ndarray, exponent: float) -> np.ndarray:
+    if exponent == 1:
+        return x
+    return x * x if exponent == 2 else np.sqrt(x) if exponent == 0.5 else np.power(x, exponent)
+
+
+def lp_pool(
+    op: str,
+    geometry: PoolGeometry,
+    input: np.ndarray,
+    norm: float,
+    out: Any,
+    threads: int | None,
+) -> np.ndarray:
+    """The norm of each window: (sum of abs(x)**norm) ** (1 / norm), or the largest abs(x)."""
+    refuse(op, "input", input, "iuc")
+    if norm == math.inf:
+        return max_pool(op, geometry, np.abs(input), False, out, threads)
+    x = _lifted(input, geometry)
+    target = _Target(op, out, geometry.output_shape, geometry.batched, x)
+    job = forward_job(geometry, SUM, False, 1, target.channels_last)
+    with np.errstate(all="ignore"):
+        pool_into(job, _power(np.abs(_wide(x)), norm), target.array, None, threads)
+        target.array[...] = _power(target.array, 1 / norm)
+    return target.result()
+
+
+def lp_pool_input(
+    op: str,
+    geometry: PoolGeometry,
+    operands: dict[str, np.ndarray],
+    norm: float,
+    out: Any,
+    threads: int | None,
+) -> np.ndarray:
+    """The gradient of `lp_pool` from its "grad_output", "input" and "output".
+
+    ``sign(x[i]) * abs(x[i])**(norm - 1) * sum over the windows p that hold i
+    of grad_output[p] * output[p]**(1 - norm)``, and zero where x is zero.
+    """
+    for name, array in operands.items():
+        refuse(op, name, array, "iuc")
+        whole = geometry.input_shape if name == "input" else geometry.output_shape
+        check_shape(op, name, array, whole, geometry)
+    dtype = np.result_type(*operands.values())
+    gradient, x, y = (_lifted(array, geometry).astype(dtype) for array in operands.values())
+    target = _Target(op, out, geometry.input_shape, geometry.batched, x, *operands.values())
+    gradient, x, y = _wide(gradient), _wide(x), _wide(y)
+    with np.errstate(all="ignore"):
+        if norm == math.inf:
+            bins = AdaptiveGeometry(
+                geometry.batch, geometry.channels, geometry.in_size, geometry.out_size, True
+            )
+            _, places = max_pool(
+                op, replace(geometry, batched=True), np.abs(x), True, None, threads
+            )
+            sums = put(op, bins, gradient, places, ("grad_output", "input"), True, None, threads)
+            target.array[...] = np.sign(x) * sums
+            return target.result()
+        terms = np.where(y == 0, 0, gradient * _power(y, 1 - norm))
+        pool_into(
+            backward_job(geometry, 1, target.channels_last), terms, target.array, None, threads
+        )
+        slope = np.sign(x) * _power(np.abs(x), norm - 1)
+        target.array[...] = np.where(x == 0, 0, target.array * slope)
+    return target.result()
