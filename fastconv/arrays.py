@@ -20,7 +20,7 @@ KINDS = "an integer, float16, float32, float64, complex64 or complex128 array"
 
 
 def as_operand(op: str, name: str, value: Any) -> np.ndarray:
-    """`value` as an aligned array of a supported dtype in native byte order, copied only if it must.
+    """`value` as an aligned array of a supported dtype in native byte order, copied if it must be.
 
     Raises TypeError for what has no such array: strings, objects, booleans, masked arrays, device
     arrays.

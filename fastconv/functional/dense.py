@@ -67,8 +67,17 @@ def linear(
         return np.empty(shape, dtype) if out is None else out
     pixels, kernel = as_pixels(x), w[:, :, None]
     geometry = forward_geometry(op, 1, pixels.shape, kernel.shape)
-    options = {"activation": activation, "threads": threads}
-    result = run(op, "forward", geometry, dtype, pixels, kernel, bias, **options)
+    result = run(
+        op,
+        "forward",
+        geometry,
+        dtype,
+        pixels,
+        kernel,
+        bias,
+        activation=activation,
+        threads=threads,
+    )
     if out is None:
         return from_pixels(result, shape)
     np.copyto(out, from_pixels(result, shape))
