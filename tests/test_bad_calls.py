@@ -379,8 +379,17 @@ def test_offsets_beyond_32_bits():
         pytest.skip("no address space for 12 GiB")
     x[0, 0, :, 0], x[0, 0, :, -2:] = (1, 2, 3), [(4, 5), (6, 7), (8, 9)]
     w = np.array([[[[1, 10]], [[100, 1000]]]], np.float32).reshape(1, 1, 2, 2)
-    result = fastconv.conv2d(x, w, stride=(1, 2**30 - 2))
-    assert result.tolist() == [[[[1 + 200, 4 + 50 + 600 + 7000], [2 + 300, 6 + 70 + 800 + 9000]]]]
+    stride = (1, 2**30 - 2)
+    near = [[1 + 200, 4 + 50 + 600 + 7000], [2 + 300, 6 + 70 + 800 + 9000]]
+    far = [[1000, 4000], [10 + 2000, 40 + 6000], [20 + 3000, 60 + 8000]]  # a cell to the left
+    for algorithm in ("depthwise", "planar", "direct"):
+        result = fastconv.conv2d(x, w, stride=stride, algorithm=algorithm)
+        assert result.tolist() == [[near]], algorithm
+        padding = ((1, 0), (1, 1))
+        result = fastconv.conv2d(x, w, stride=stride, padding=padding, algorithm=algorithm)
+        assert result.tolist() == [[far]], algorithm
+    gradient = grad.conv2d_weight(x, w.shape, np.ones((1, 1, 2, 2), np.float32), stride=stride)
+    assert gradient.tolist() == [[[[1 + 4 + 2 + 6, 5 + 7], [2 + 6 + 3 + 8, 7 + 9]]]]
 
 
 # --- Any argument at all ---

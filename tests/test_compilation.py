@@ -46,9 +46,12 @@ def python(program, **environment):
 # Every kernel by name, wherever in the package it stands; and a log of all compiling and loading.
 WATCH = """
 import json, sys
+import numba
 from numba.core import event
 
-log = event.install_recorder("numba:compiler_lock").__enter__()
+numba.njit(lambda: 0)  # the first one sets up Numba, under the same lock
+watching = event.install_recorder("numba:compiler_lock")  # held, else it stops at once
+log = watching.__enter__()
 
 def kernels():
     from fastconv.cpu.compile import Kernel

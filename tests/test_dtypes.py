@@ -88,6 +88,8 @@ def test_activation_of_integers(dtype, activation):
 def test_relu_of_large_unsigned_numbers():
     large = np.array([2**63 + 5], np.uint64)
     assert conv(large, np.ones(1, np.uint64), activation="relu").tolist() == [2**63 + 5]
+    with pytest.raises(TypeError, match="conv1d: activation 'relu6' of uint64"):
+        conv(large, np.ones(1, np.uint64), activation="relu6")
 
 
 # --- Floating point ---
