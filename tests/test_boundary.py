@@ -14,6 +14,7 @@ from fastconv.cpu.lowering import (
     lifted_strides,
     phase_axes,
     phase_total,
+    reached_phases,
     row_offsets,
 )
 from fastconv.geometry import ConvGeometry
@@ -49,3 +50,12 @@ def test_compiled_lowering_gives_the_same_job(form):
         assert len(python[0]) > 90
         for one, other in zip(python, machine):
             np.testing.assert_array_equal(one, other)
+
+
+def test_reached_phases():
+    """Stride 3 with a kernel of 2: the third row of each three gets nothing; likewise stride 4."""
+    geometry = ConvGeometry.forward("test", 2, (1, 1, 9, 8), (1, 1, 2, 1), stride=(3, 4))
+    words = geometry_words(geometry)
+    assert phase_total(words) == 12
+    assert reached_phases(words).tolist() == [0, 4]  # rows 0 and 1, column 0 of 4
+    np.testing.assert_array_equal(numba.njit(reached_phases)(words), [0, 4])

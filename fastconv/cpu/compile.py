@@ -150,6 +150,8 @@ class _Cache(caching.FunctionCache):
 
 def cached(dispatcher: Any) -> Any:
     """Let a jitted function use our cache; the folder is looked for at its first compilation."""
+    if numba.config.DISABLE_JIT:
+        return dispatcher
     original = dispatcher.compile
 
     @functools.wraps(original)
@@ -177,6 +179,8 @@ class Kernel:
         return (code or self._compile(dtype)).address
 
     def _compile(self, dtype: str) -> CFunc:
+        if numba.config.DISABLE_JIT:
+            raise RuntimeError("fastconv runs compiled code only: unset NUMBA_DISABLE_JIT")
         with self._lock:
             if dtype not in self._compiled:
                 element = types.CPointer(getattr(types, dtype))

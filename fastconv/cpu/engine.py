@@ -38,6 +38,7 @@ from .lowering import (
     lifted_strides,
     phase_axes,
     phase_total,
+    reached_phases,
     row_offsets,
 )
 from .pack import pack_weights
@@ -52,10 +53,14 @@ ITEM_SIZES = {"float32": 4, "float64": 8, "int64": 8}
 
 
 class Packed(NamedTuple):
-    """Weights as tiles read them, one array per correlation, and the bias in whole blocks."""
+    """Weights as tiles read them, one array per correlation, and the bias in whole blocks.
+
+    If `plain`, there is neither bias nor activation: what no weight reaches is zero.
+    """
 
     weights: tuple[np.ndarray, ...]
     bias: np.ndarray
+    plain: bool
     addresses: tuple[int, ...]  # of the weights, then of the bias: NumPy takes a microsecond each
 
 
@@ -107,7 +112,7 @@ class Correlations:
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
         self._jobs: dict[tuple, tuple[Launch, ...]] = {}
-        self._packing: tuple[tuple[int, ...], list[tuple[np.ndarray, int]]] | None = None
+        self._packing: tuple[tuple[Any, ...], list[tuple[np.ndarray, int]]] | None = None
         g = geometry
         # A depthwise convolution is one group whose channels do not mix.
         self.multiplier = g.out_channels // g.in_channels if form == PAIRWISE else 1
@@ -118,18 +123,22 @@ class Correlations:
         self._tile = tile_words(form, dtype, self.targets)
         self._kernel = correlate_planar if form == PLANAR else correlate
 
-    def _lower(self, source: np.ndarray, target: np.ndarray) -> list[Any]:
-        """(axes, offsets, places, start) of each correlation, for these lifted strides."""
+    def _lower(self, source: np.ndarray, target: np.ndarray, plain: bool) -> list[Any]:
+        """(axes, offsets, places, start) of each correlation, for these lifted strides.
+
+        If `plain`, without the phases that no weight reaches.
+        """
+        words = self._words
         if self.forward:
-            return [forward_axes(self._words, source, target)]
-        phases = range(phase_total(self._words))
-        return [phase_axes(self._words, source, target, phase) for phase in phases]
+            return [forward_axes(words, source, target)]
+        phases = reached_phases(words) if plain else range(phase_total(words))
+        return [phase_axes(words, source, target, int(phase)) for phase in phases]
 
     def launches(
-        self, source: tuple[int, ...], target: tuple[int, ...], threads: int
+        self, source: tuple[int, ...], target: tuple[int, ...], threads: int, plain: bool
     ) -> tuple[Launch, ...]:
-        """What to launch for arrays of these element strides (N, C, *spatial)."""
-        key = (source, target, threads)
+        """What to launch for arrays of these strides (N, C, *spatial); `plain` as packed."""
+        key = (source, target, threads, plain)
         known = self._jobs.get(key)
         if known is not None:
             return known
@@ -139,7 +148,8 @@ class Correlations:
         )
         wanted = 4 * threads if threads > 1 else 1
         made = []
-        for axes, offsets, _, start in self._lower(lifted_strides(source), lifted_strides(target)):
+        strides = lifted_strides(source), lifted_strides(target)
+        for axes, offsets, _, start in self._lower(*strides, plain):
             job = correlation_job(
                 axes, offsets, channels, self._tile, self.activation, wanted, MOST_PIXELS, True
             )
@@ -156,19 +166,20 @@ class Correlations:
         if bias is not None:
             padded[:, : self.targets] = bias.reshape(self.groups, -1)
         packed, addresses = [], []
-        for job, size in self._weight_jobs(element_strides(weight)):
+        plain = bias is None and not self.activation
+        for job, size in self._weight_jobs(element_strides(weight), plain):
             rows = np.empty(size, weight.dtype)
             operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
             threads = launch.thread_count(size)
             launch.run(pack_weights, self.dtype, job, operands, self.groups * blocks, threads)
             packed.append(rows)
             addresses.append(int(operands[1]))
-        return Packed(tuple(packed), padded, (*addresses, padded.ctypes.data))
+        return Packed(tuple(packed), padded, plain, (*addresses, padded.ctypes.data))
 
-    def _weight_jobs(self, steps: tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
+    def _weight_jobs(self, steps: tuple[int, ...], plain: bool) -> list[tuple[np.ndarray, int]]:
         """The packing job, for a weight of these strides, and packed size of each correlation."""
         known = self._packing
-        if known is not None and known[0] == steps:
+        if known is not None and known[0] == (steps, plain):
             return known[1]
         lifted = lifted_strides(steps)
         swapped = not (self.forward or self.form == PAIRWISE)
@@ -178,12 +189,12 @@ class Correlations:
         block, blocks = self._blocks()
         lanes = block if self.form == PLANAR else machine().lanes(self.dtype)
         jobs = []
-        for axes, _, places, _ in self._lower(lifted, lifted):
+        for axes, _, places, _ in self._lower(lifted, lifted, plain):
             rows = row_offsets(axes, places, lifted[2:], depth, source_step)
             words = [self.targets, blocks, block, lanes, len(rows), group_step, target_step]
             job = np.concatenate([np.array(words, np.int64), rows])
             jobs.append((job, self.groups * blocks * len(rows) * block))
-        self._packing = (steps, jobs)
+        self._packing = ((steps, plain), jobs)
         return jobs
 
     def _blocks(self) -> tuple[int, int]:
@@ -196,7 +207,12 @@ class Correlations:
     ) -> None:
         """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
         count = launch.thread_count(self.geometry.multiply_adds, threads)
-        launches = self.launches(element_strides(source), element_strides(target), count)
+        strides = element_strides(source), element_strides(target)
+        launches = self.launches(*strides, count, packed.plain)
+        if not self.forward and packed.plain and len(launches) < phase_total(self._words):
+            target[...] = 0
+            if not launches:
+                return
         origin, goal = source.ctypes.data, target.ctypes.data
         *weights, bias = packed.addresses
         with workspace(count * max(one.thread_bytes for one in launches)) as work:
@@ -210,7 +226,8 @@ class Correlations:
     ) -> int:
         """Bytes that a call needs beside its arrays."""
         count = launch.thread_count(self.geometry.multiply_adds, threads)
-        return count * max(one.thread_bytes for one in self.launches(source, target, count))
+        launches = self.launches(source, target, count, False)
+        return count * max(one.thread_bytes for one in launches)
 
 
 class WeightGradient:

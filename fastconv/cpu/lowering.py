@@ -80,6 +80,23 @@ def phase_total(g: Any) -> int:
 
 
 @register_jitable
+def reached_phases(g: Any) -> Any:
+    """Those phases that some weight reaches: with a kernel smaller than the stride, only a few."""
+    phases = np.zeros(1, np.int64)
+    for a in range(3):
+        w = G_AXES + a * GEOMETRY_AXIS
+        stride, count = g[w + G_STRIDE], min(g[w + G_STRIDE], g[w + G_SIZE])
+        along = np.empty(count, np.int64)
+        reached = 0
+        for phase in range(count):
+            if phase_taps(phase, g[w + G_KERNEL], stride, g[w + G_DILATION], g[w + G_LOW]):
+                along[reached] = phase
+                reached += 1
+        phases = (phases.reshape(-1, 1) * count + along[:reached].reshape(1, -1)).ravel()
+    return phases
+
+
+@register_jitable
 def phase_axes(g: Any, source: Any, target: Any, phase: int) -> Any:
     """Axes of one phase of the input gradient; `source` are the strides of the output gradient.
 
