@@ -32,7 +32,7 @@ from fastconv.data import MNIST, DataUnavailable, digits, mnist
 
 
 @dataclass(frozen=True)
-class Plan:
+class Course:
     """How long to train on one kind of data, and what to expect of it."""
 
     epochs: int
@@ -40,7 +40,9 @@ class Plan:
     dense_target: float
 
 
-PLANS = {"MNIST": Plan(5, 99.0, 98.0), "digits": Plan(10, 97.0, 95.0)}
+# Seeds 0 to 9 reached 99.21 to 99.36 % on MNIST and 98.61 to 99.72 % on the digits, without
+# convolutions 98.17 to 98.31 % and 97.21 to 97.77 %.
+COURSES = {"MNIST": Course(6, 99.0, 98.0), "digits": Course(10, 97.0, 96.0)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,21 +51,22 @@ def main(arguments: list[str] | None = None) -> int:
     if options.threads is not None:
         fastconv.set_threads(options.threads)
     try:
+        options.output.mkdir(parents=True, exist_ok=True)
         name, data = load(options)
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    plan = PLANS[name]
+    course = COURSES[name]
     target = options.target
     if target is None:
-        target = plan.dense_target if options.dense else plan.target
+        target = course.dense_target if options.dense else course.target
     rng = np.random.default_rng(options.seed)
-    model = dense_network(rng) if options.dense else lenet(rng)
+    model = initialised(dense_network() if options.dense else lenet(), rng)
     tell = (lambda *words: None) if options.quiet else print
     tell(f"{name}: {len(data.train_images):,} training and {len(data.test_images):,} test images")
     tell(f"\n{model.summary((1, 28, 28))}\n")
 
-    history = train(model, data, options.epochs or plan.epochs, rng, options)
+    history = train(model, data, options.epochs or course.epochs, rng, options)
     scores = nn.predict(model, data.test_images)
     predicted = scores.argmax(axis=1)
     accuracy = 100 * float(np.mean(predicted == data.test_labels))
@@ -92,9 +95,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--digits", action="store_true", help="train on scikit-learn's digits instead of MNIST"
     )
-    parser.add_argument("--epochs", type=positive, help="default: 5, on the small digits 10")
+    parser.add_argument("--epochs", type=positive, help="default: 6, on the small digits 10")
     parser.add_argument("--batch-size", type=positive, default=64)
-    parser.add_argument("--lr", type=float, default=0.05, help="first learning rate")
+    parser.add_argument("--lr", type=float, default=0.08, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=positive, help="default: all cores")
     parser.add_argument(
@@ -143,34 +146,48 @@ def with_shifts(data: MNIST) -> MNIST:
     return data._replace(train_images=images, train_labels=np.tile(data.train_labels, len(moves)))
 
 
-def lenet(rng: np.random.Generator) -> nn.Sequential:
+def initialised(model: nn.Sequential, rng: np.random.Generator) -> nn.Sequential:
+    """The model with He's first weights, made for ReLU, and biases of 0.
+
+    The layers' own first weights are PyTorch's, which are smaller: one seed of ten got stuck at
+    the start on the small digits.
+    """
+    for parameter in model.parameters():
+        if parameter.data.ndim > 1:
+            parameter.data = nn.init.kaiming_uniform(parameter.shape, rng=rng, slope=0.0)
+        else:
+            parameter.data = nn.init.zeros(parameter.shape)
+    return model
+
+
+def lenet() -> nn.Sequential:
     """LeNet-5 for images of 28x28, with 61,706 parameters."""
     # ReLU behind the pooling: the two commute, and there are four times fewer values.
     return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2, rng=rng),
+        nn.Conv2d(1, 6, 5, padding=2),
         nn.MaxPool2d(2),
         nn.ReLU(),
-        nn.Conv2d(6, 16, 5, rng=rng),
+        nn.Conv2d(6, 16, 5),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(400, 120, rng=rng),
+        nn.Linear(400, 120),
         nn.ReLU(),
-        nn.Linear(120, 84, rng=rng),
+        nn.Linear(120, 84),
         nn.ReLU(),
-        nn.Linear(84, 10, rng=rng),
+        nn.Linear(84, 10),
     )
 
 
-def dense_network(rng: np.random.Generator) -> nn.Sequential:
+def dense_network() -> nn.Sequential:
     """A network without convolutions: four times the parameters and a lower accuracy."""
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(784, 300, rng=rng),
+        nn.Linear(784, 300),
         nn.ReLU(),
-        nn.Linear(300, 100, rng=rng),
+        nn.Linear(300, 100),
         nn.ReLU(),
-        nn.Linear(100, 10, rng=rng),
+        nn.Linear(100, 10),
     )
 
 
@@ -181,8 +198,8 @@ def train(
     rng: np.random.Generator,
     options: argparse.Namespace,
 ) -> nn.History:
-    """SGD with momentum; the learning rate falls along half a cosine, from its first value to 0."""
-    optimizer = nn.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4)
+    """SGD with momentum and weight decay, under `rise_and_fall`."""
+    optimizer = nn.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=1e-3)
     started = time.perf_counter()
     compile_kernels(model, data, options.batch_size)
     if not options.quiet:
@@ -195,10 +212,15 @@ def train(
         batch_size=options.batch_size,
         optimizer=optimizer,
         validation=(data.test_images, data.test_labels),
-        schedule=lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+        schedule=rise_and_fall,
         rng=rng,
         progress=not options.quiet,
     )
+
+
+def rise_and_fall(done: float) -> float:
+    """Factor of the learning rate: up for a tenth of the training, then half a cosine down to 0."""
+    return min(done / 0.1, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def compile_kernels(model: nn.Sequential, data: MNIST, batch_size: int) -> None:
@@ -229,7 +251,6 @@ def keep(
     options: argparse.Namespace,
 ) -> None:
     """Write the model and the picture, as far as the optional packages are there."""
-    options.output.mkdir(parents=True, exist_ok=True)
     model_path = options.output / "lenet_mnist.safetensors"
     picture_path = options.output / "lenet_mnist.png"
     try:
@@ -342,4 +363,7 @@ def draw_mistakes(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import recycling
 from .geometry import Size
 
 # The element types that kernels are compiled for; every other is widened to one of them at the
@@ -56,9 +57,9 @@ def is_channels_last(x: np.ndarray) -> bool:
 def empty(shape: Size, dtype: np.dtype, channels_last: bool) -> np.ndarray:
     """An uninitialised (N, C, *spatial) array in a memory format."""
     if not channels_last:
-        return np.empty(shape, dtype)
+        return recycling.empty(shape, dtype)
     batch, channels, *spatial = shape
-    return np.moveaxis(np.empty((batch, *spatial, channels), dtype), -1, 1)
+    return np.moveaxis(recycling.empty((batch, *spatial, channels), dtype), -1, 1)
 
 
 def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarray | None) -> None:

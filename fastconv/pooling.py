@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,9 +53,11 @@ class _Target:
         if self._direct:
             return self._out
         array = self.array if self._batched else self.array[0]
-        with np.errstate(all="ignore"):
+        if self._out is None and array.dtype == self._dtype:
+            return array
+        with np.errstate(over="ignore"):
             if self._out is None:
-                return array.astype(self._dtype, copy=False)
+                return array.astype(self._dtype)
             np.copyto(self._out, array, casting="unsafe")
             return self._out
 
@@ -120,40 +121,32 @@ def put(
     geometry: AdaptiveGeometry,
     values: np.ndarray,
     indices: np.ndarray,
-    names: tuple[str, str],
-    add: bool,
+    gradient: bool,
     out: Any,
     threads: int | None,
 ) -> np.ndarray:
     """Values of the shape of the output to those cells of the input that their indices name.
 
-    With `add` they are summed there, else the last one stays. `names` are those of the values and
-    of the input's size in messages.
+    Summed there for a `gradient`; of the values of an unpooling the last one stays.
     """
-    refuse(op, names[0], values, "c")
+    name, size = ("grad_output", "input_size") if gradient else ("input", "output_size")
+    refuse(op, name, values, "c")
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: indices must be integers, not {indices.dtype}")
-    check_shape(op, names[0], values, geometry.output_shape, geometry)
-    if indices.shape != values.shape:
-        raise ValueError(
-            f"{op}: indices has shape {indices.shape}, {names[0]} has shape {values.shape}"
-        )
+    check_shape(op, name, values, geometry.output_shape, geometry)
+    check_shape(op, "indices", indices, geometry.output_shape, geometry)
     x = _lifted(values, geometry)
     target = _Target(op, out, geometry.input_shape, geometry.batched, x, indices)
     dense = channels_last if target.channels_last else channels_first
     places = dense(_lifted(indices, geometry).astype(np.int64, copy=False))
     last = target.channels_last
-    if not scatter_into(dense(_wide(x)), places, target.array, last, add, threads):
-        _check_places(op, places, geometry, names[1])
+    if not scatter_into(dense(_wide(x)), places, target.array, last, gradient, threads):
+        _check_places(op, places, geometry, size)
     return target.result()
 
 
 def take(
-    op: str,
-    geometry: AdaptiveGeometry,
-    values: np.ndarray,
-    indices: np.ndarray,
-    out: Any,
+    op: str, geometry: AdaptiveGeometry, values: np.ndarray, indices: np.ndarray, out: Any
 ) -> np.ndarray:
     """Those cells of the input that the indices, of the shape of the output, name."""
     if indices.dtype.kind not in "iu":
@@ -161,11 +154,11 @@ def take(
     check_shape(op, "grad_output", values, geometry.input_shape, geometry)
     check_shape(op, "indices", indices, geometry.output_shape, geometry)
     x = _lifted(values, geometry)
-    places = _lifted(indices, geometry).reshape(*geometry.output_shape[:2], -1)  # (N, C, outputs)
-    cells = math.prod(geometry.in_size)
+    lead, cells = geometry.input_shape[:2], math.prod(geometry.in_size)
+    places = indices.reshape(*lead, math.prod(geometry.out_size))  # (N, C, outputs)
     _check_places(op, places, geometry, "grad_output")
     target = _Target(op, out, geometry.output_shape, geometry.batched, x, indices)
-    planes = x.reshape(*geometry.input_shape[:2], cells)
+    planes = x.reshape(*lead, cells)
     found = np.take_along_axis(planes, places.astype(np.int64, copy=False), axis=2)
     target.array[...] = found.reshape(geometry.output_shape)
     return target.result()
@@ -267,10 +260,12 @@ def lp_pool(
 ) -> np.ndarray:
     """The norm of each window: (sum of abs(x)**norm) ** (1 / norm), or the largest abs(x)."""
     refuse(op, "input", input, "iuc")
-    if norm == math.inf:
-        return max_pool(op, geometry, np.abs(input), False, out, threads)
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
+    if norm == math.inf:
+        job = forward_job(geometry, MAX, False, 0, target.channels_last)
+        pool_into(job, np.abs(_wide(x)), target.array, None, threads)
+        return target.result()
     job = forward_job(geometry, SUM, False, 1, target.channels_last)
     with np.errstate(all="ignore"):
         pool_into(job, _power(np.abs(_wide(x)), norm), target.array, None, threads)
@@ -299,21 +294,18 @@ def lp_pool_input(
     gradient, x, y = (_lifted(array, geometry).astype(dtype) for array in operands.values())
     target = _Target(op, out, geometry.input_shape, geometry.batched, x, *operands.values())
     gradient, x, y = _wide(gradient), _wide(x), _wide(y)
+    last = target.channels_last
     with np.errstate(all="ignore"):
         if norm == math.inf:
-            bins = AdaptiveGeometry(
-                geometry.batch, geometry.channels, geometry.in_size, geometry.out_size, True
-            )
-            _, places = max_pool(
-                op, replace(geometry, batched=True), np.abs(x), True, None, threads
-            )
-            sums = put(op, bins, gradient, places, ("grad_output", "input"), True, None, threads)
-            target.array[...] = np.sign(x) * sums
+            places = empty(y.shape, np.dtype(np.int64), last)
+            job = forward_job(geometry, ARGMAX, False, 0, last)
+            pool_into(job, np.abs(x), empty(y.shape, x.dtype, last), places, threads)
+            dense = channels_last if last else channels_first
+            scatter_into(dense(gradient), places, target.array, last, True, threads)
+            target.array[...] *= np.sign(x)
             return target.result()
         terms = np.where(y == 0, 0, gradient * _power(y, 1 - norm))
-        pool_into(
-            backward_job(geometry, 1, target.channels_last), terms, target.array, None, threads
-        )
+        pool_into(backward_job(geometry, 1, last), terms, target.array, None, threads)
         slope = np.sign(x) * _power(np.abs(x), norm - 1)
         target.array[...] = np.where(x == 0, 0, target.array * slope)
     return target.result()

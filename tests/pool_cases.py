@@ -1,12 +1,13 @@
 """The poolings that every test of them goes through.
 
-A new case is one line. Sizes differ on every axis, so that no swapped pair goes unseen; `kinds` says
-which operations take a case: dilation is for maxima only, padding not for norms.
+A new case is one line. Sizes differ on every axis, so that no swapped pair goes unseen. Averages
+take the cases without dilation (`PLAIN`), norms those without padding and bins (`NORMED`).
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +16,7 @@ from conv_cases import integers
 
 import fastconv
 from fastconv import reference
-from fastconv.geometry import AdaptiveGeometry, PoolGeometry
-
-ORDER = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+from fastconv.geometry import AdaptiveGeometry, PoolGeometry, adaptive_bin
 
 
 @dataclass(frozen=True)
@@ -172,12 +171,13 @@ ADAPTIVE = (
     pool("2d one bin", (2, 3, 7, 9), output_size=1),
     pool("2d one bin of many cells", (2, 3, 19, 33), output_size=1),
     pool("2d a row of bins", (2, 3, 7, 40), output_size=(1, 3)),
-    pool("2d empty batch", (0, 3, 7, 9), output_size=(3, 5)),
+    pool("2d empty batch of bins", (0, 3, 7, 9), output_size=(3, 5)),
     pool("3d uneven bins", (2, 3, 5, 7, 4), output_size=(3, 2, 5)),
     pool("3d one bin", (2, 3, 2, 3, 11), output_size=1),
 )
 
 CASES = SLIDING + ADAPTIVE
+assert len({row.name for row in CASES}) == len(CASES)
 PLAIN = tuple(row for row in CASES if row.plain)
 NORMED = tuple(row for row in SLIDING if row.plain and "padding" not in row.options)
 
@@ -208,7 +208,27 @@ def maxima(row: Pool, special: bool = False) -> tuple[np.ndarray, np.ndarray]:
     return row.lowered(values), row.lowered(indices)
 
 
+def _divisors(row: Pool, axis: int) -> set[int]:
+    """How many cells windows have along an axis, with the padding and without it."""
+    g = row.geometry
+    size, found = g.in_size[axis], set()
+    for index in range(g.out_size[axis]):
+        if row.adaptive:
+            first, stop = adaptive_bin(index, size, g.out_size[axis])
+        else:
+            first = index * g.stride[axis] - g.padding[axis][0]
+            stop = min(first + g.kernel_size[axis], size + g.padding[axis][1])
+        found |= {stop - first, min(stop, size) - max(first, 0)}
+    return found
+
+
+def multiple(row: Pool) -> int:
+    """A number that the divisor of every window divides."""
+    axes = (math.lcm(*_divisors(row, axis)) for axis in range(row.rank))
+    return math.prod(axes)
+
+
 @functools.cache
 def terms(row: Pool) -> np.ndarray:
-    """A gradient of the output that every divisor up to 20 divides, in float64."""
-    return 232_792_560 * integers(row.output, seed=1)
+    """A gradient of the output, in float64, that the windows' divisors divide."""
+    return multiple(row) * integers(row.output, seed=1)

@@ -17,6 +17,7 @@ ORDER = (
     "geometry",
     "machine",
     "reference",
+    "recycling",
     "arrays",
     "plan",
     "cpu",

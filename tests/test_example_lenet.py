@@ -69,7 +69,8 @@ def test_a_seed_repeats_the_result(tmp_path):
 
 
 def test_without_a_network_one_line_and_the_digits(tmp_path):
-    # Nothing listens on the discard port of this machine: every mirror fails at once.
+    # Nothing listens on the discard port of this machine: every mirror fails at once. The cache of
+    # compiled kernels moves along with that of the data, so this also starts from nothing.
     unreachable = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
     options = ("--epochs", "1", "--target", "0", "--quiet")
     result = run(
@@ -102,6 +103,14 @@ def test_a_folder_without_the_files_is_exit_status_2(tmp_path):
         assert result.returncode == 2
         assert len(result.stderr.splitlines()) == 1
         assert "lacks train-images-idx3-ubyte" in result.stderr
+
+
+def test_an_unusable_output_folder_is_exit_status_2_before_the_training(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    result = run(tmp_path, "--digits", "--output", "file/folder")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("option", [("--epochs", "0"), ("--threads", "-1"), ("--batch-size", "x")])

@@ -69,7 +69,7 @@ def pool_job(
     job = np.zeros(HEADER + size + parts + 1, np.int64)
     job[MODE], job[CHANNELS], job[DIVISOR], job[PARTS] = mode, channels, divisor, parts
     job[CHANNELS_LAST], job[D_RUNS], job[H_RUNS] = channels_last, len(d_runs), len(h_runs)
-    if mode != ARGMAX and not channels_last and parts == 1:
+    if mode != ARGMAX and not channels_last and 1 < outputs <= MOST_PIXELS:
         job[COLUMNS] = cells if _columns_first(cells, outputs, across, up) else 0
     spread = not channels_last and w_runs[:, GAP].max() > 1
     job[SCRATCH] = job[COLUMNS] * h_runs[:, COUNT].max() + (outputs if spread else 0)

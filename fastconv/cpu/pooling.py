@@ -1,10 +1,10 @@
-"""Pooling: sums and maxima over windows, the places of maxima, and values put back to such places.
+"""Pooling: sums, maxima and the places of maxima over windows of every kind, in one kernel.
 
-One kernel pools windows of every kind: `windows` has turned kernel size, stride, dilation, padding,
-adaptive bins and gradients into runs of like windows, `strips` makes the outputs of a row. Arrays
-are (N, C, D, H, W) here; one and two axes are three with axes of size one. The input may have any
-strides, outputs are dense, channels-first or channels-last. No two work items share an output, so
-the bits do not depend on the number of threads.
+`windows` has turned kernel size, stride, dilation, padding, adaptive bins and gradients into runs
+of like windows, `strips` makes the outputs of a row. Arrays are (N, C, D, H, W) here; one and two
+axes are three with axes of size one. The input may have any strides, outputs are dense,
+channels-first or channels-last. No two work items share an output, so the bits do not depend on the
+number of threads.
 
 Legend: n image, c channel, x input, y output; a plane is one (n, c), or one n if channels are last.
 """
@@ -101,7 +101,11 @@ def _pool_item(
     part: int,
     scratch: int,
 ) -> None:
-    """The outputs of one item; x is the plane's first cell."""
+    """The outputs of one item; x is the plane's first cell.
+
+    With COLUMNS the rows are first pooled over D and H into scratch, cell by cell, and the windows
+    are then pooled from there.
+    """
     d_run = job + 8 * (word(job, D_AT) + d * RUN_WORDS)
     h_run = job + 8 * (word(job, H_AT) + h * RUN_WORDS)
     d_taps, h_taps = word(d_run, TAPS), word(h_run, TAPS)
@@ -147,7 +151,8 @@ def _pool_run(
 ) -> None:
     """One run of outputs in every row: a strip of channels for each, or one strip of pixels.
 
-    `origin` is the first output: address of its window in x, its number in y, and its place.
+    `origin` is the first output: address of its window in x, its number in y, and its place. If the
+    outputs are not neighbours they are made in `line` and spread from there.
     """
     d_run, h_run, w_run = windows
     divisor = word(job, DIVISOR)

@@ -3,7 +3,8 @@
 A strip is a row of outputs whose windows have equally many taps and lie `step` elements apart in
 the input: all channels of one pixel in channels-last memory (step 1), pixels of one row in
 channels-first memory (step = stride). A block is one vector of a strip; in the last block of a
-strip only the first `count` lanes are alive.
+strip only the first `count` lanes are alive. The window of an output on its own is pooled along its
+rows instead, if they are long: lane l takes the cells l, l + lanes, ... of each.
 
 Legend: y the outputs, x the first cell of the first window, l a lane, t = (d, r, s) a tap in
 row-major order, `moves` the elements between neighbouring taps of each axis.
@@ -16,191 +17,20 @@ it (Zen 5, AVX-512, 2026-11).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 from numba.extending import intrinsic
 
-from ..machine import machine
-from .emit import Emit, i32, i64, pointer
+from .emit import i32, i64
+from .lanes import Gather, Lanes, Values, outlined
 
-Values = list[Any]
-Gather = Callable[[Any], Any]
-
-
-class Strip(Emit):
-    """The words of `Emit`, and those for lanes that are `step` elements apart or not alive."""
-
-    def __init__(self, builder: ir.IRBuilder, element: Any, step: Any, count: Any) -> None:
-        dtype = str(element.dtype)
-        super().__init__(builder, dtype, machine().lanes(dtype))
-        self.step, self.count = step, count
-        self.full = builder.icmp_signed(">=", count, i64(self.lanes))
-
-    # --- Numbers ---
-
-    def splat(self, value: Any) -> Any:
-        """`value` in every lane."""
-        empty = ir.VectorType(value.type, self.lanes)(ir.Undefined)
-        one = self.builder.insert_element(empty, value, i32(0))
-        return self.builder.shuffle_vector(
-            one, empty, ir.VectorType(i32, self.lanes)([0] * self.lanes)
-        )
-
-    def numbers(self, first: int = 0) -> Any:
-        """first, first + 1, ... as int64."""
-        return ir.VectorType(i64, self.lanes)(list(range(first, first + self.lanes)))
-
-    def zeros(self) -> Any:
-        """Zero in every lane."""
-        return self.vector([0] * self.lanes)
-
-    def add(self, a: Any, b: Any) -> Any:
-        """a + b in every lane."""
-        return self.builder.add(a, b) if self.dtype == "int64" else self.builder.fadd(a, b)
-
-    def greater(self, a: Any, b: Any) -> Any:
-        """Where a > b; false where either is NaN."""
-        if self.dtype == "int64":
-            return self.builder.icmp_signed(">", a, b)
-        return self.builder.fcmp_ordered(">", a, b)
-
-    def supersedes(self, a: Any, b: Any) -> Any:
-        """Where a must replace b as the maximum: it is larger, or the first NaN."""
-        known = self.builder.fcmp_ordered("ord", b, b)
-        return self.builder.and_(self.builder.fcmp_unordered(">", a, b), known)
-
-    def any_nan(self, a: Any) -> Any:
-        """Whether some lane is NaN."""
-        bits = ir.IntType(self.lanes)
-        found = self.builder.bitcast(self.builder.fcmp_unordered("uno", a, a), bits)
-        return self.builder.icmp_unsigned("!=", found, bits(0))
-
-    # --- Memory: no cell outside the windows of living lanes is touched ---
-
-    def _row(self, base: Any, first: int, count: Any) -> Any:
-        """base[first + l] where first + l < count; in all lanes if that is None."""
-        if count is None:
-            return self.load(base, first)
-        cell, alive = self.shift(base, first), self._below(count, first)
-        return self._masked("load", [cell, i32(self.align), alive, self.zeros()], self.vector)
-
-    def _pairs(self, base: Any, count: Any) -> Any:
-        """base[2 l], from two rows of which the second ends with the last lane's cell."""
-        b, lanes = self.builder, self.lanes
-        cells = None if count is None else b.sub(b.shl(count, i64(1)), i64(1))
-        low, high = self._row(base, 0, cells), self._row(base, lanes - 1, cells)
-        chosen = [2 * lane if 2 * lane < lanes else 2 * lane + 1 for lane in range(lanes)]
-        return b.shuffle_vector(low, high, ir.VectorType(i32, lanes)(chosen))
-
-    def _singles(self, base: Any) -> Any:
-        """base[l * step], one cell after the other: three times as fast as a gather (Zen 5)."""
-        vector, cell = self.zeros(), base
-        for lane in range(self.lanes):
-            value = self.builder.load(cell, typ=self.scalar, align=self.align)
-            vector = self.builder.insert_element(vector, value, i32(lane))
-            cell = self.shift(cell, self.step)
-        return vector
-
-    def gather(self, base: Any) -> Any:
-        """base[l * step] in the living lanes, for any step."""
-        b = self.builder
-        pitch = self.splat(b.mul(self.step, i64(self.align)))
-        places = b.add(self.splat(b.ptrtoint(base, i64)), b.mul(self.numbers(), pitch))
-        cells = b.inttoptr(places, ir.VectorType(pointer, self.lanes))
-        alive = self._below(self.count, 0)
-        return self._masked("gather", [cells, i32(self.align), alive, self.zeros()], self.vector)
-
-    def put(self, vector: Any, base: Any, align: int) -> None:
-        """base[l] = vector[l] in the living lanes."""
-        with self.builder.if_else(self.full) as (full, last):
-            with full:
-                self.builder.store(vector, base, align=align)
-            with last:
-                alive = self._below(self.count, 0)
-                self._masked("store", [vector, base, i32(align), alive], vector.type)
-
-    def _below(self, count: Any, first: int) -> Any:
-        return self.builder.icmp_signed("<", self.numbers(first), self.splat(count))
-
-    def _masked(self, word: str, arguments: Values, vector: Any) -> Any:
-        kind = "i64" if vector.element is i64 else f"f{8 * self.align}"
-        where = f"v{self.lanes}p0" if word == "gather" else "p0"
-        name = f"llvm.masked.{word}.v{self.lanes}{kind}.{where}"
-        result = ir.VoidType() if word == "store" else vector
-        module = self.builder.module
-        function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(result, [value.type for value in arguments]), name
-        )
-        return self.builder.call(function, arguments)
-
-    # --- Control ---
-
-    def either(self, condition: Any, yes: Callable[[], Values], no: Callable[[], Values]) -> Values:
-        """The values of `yes()` or of `no()`, whichever is to run."""
-        ends = []
-        with self.builder.if_else(condition) as branches:
-            for branch, run in zip(branches, (yes, no)):
-                with branch:
-                    ends.append((run(), self.builder.block))
-        merged = [self.builder.phi(value.type) for value in ends[0][0]]
-        for values, block in ends:
-            for phi, value in zip(merged, values):
-                phi.add_incoming(value, block)
-        return merged
-
-    @contextmanager
-    def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
-        """As `Emit.loop`, but never unrolled: a window has few taps on each axis."""
-        with super().loop(count, carried) as index:
-            yield index
-            latch = self.builder.block
-        module = self.builder.module
-        keep = ir.MDValue(module, [], name=str(len(module.metadata)))
-        rolled = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-        keep.operands = (keep, rolled)  # a loop's name is a node that begins with itself
-        latch.terminator.set_metadata("llvm.loop", keep)
-
-    def sweep(self, x: Any, taps: Any, moves: Any, state: Values, visit: Callable) -> Values:
-        """visit(cell, t) at every tap in order, to update the list `state`; at least one tap."""
-        b = self.builder
-        counts = [b.extract_value(taps, axis) for axis in range(3)]
-        moves = [b.extract_value(moves, axis) for axis in range(3)]
-        with self.loop(counts[0], state) as d:
-            plane = self.shift(x, b.mul(d, moves[0]))
-            with self.loop(counts[1], state) as r:
-                row = self.shift(plane, b.mul(r, moves[1]))
-                with self.loop(counts[2], state) as s:
-                    visit(self.shift(row, b.mul(s, moves[2])), (d, r, s))
-        return state
-
-    def each_way(self, body: Callable[[Gather], Values]) -> Values:
-        """body(gather), in code made for the step (1, 2, any) and for a full or a last block.
-
-        gather(cell) is the vector cell[l * step] of the living lanes.
-        """
-
-        def ways(count: Any, otherwise: Gather) -> Values:
-            one, two = (self.builder.icmp_signed("==", self.step, i64(n)) for n in (1, 2))
-            return self.either(
-                one,
-                lambda: body(lambda cell: self._row(cell, 0, count)),
-                lambda: self.either(
-                    two,
-                    lambda: body(lambda cell: self._pairs(cell, count)),
-                    lambda: body(otherwise),
-                ),
-            )
-
-        return self.either(
-            self.full, lambda: ways(None, self._singles), lambda: ways(self.count, self.gather)
-        )
+# --- Blocks ---
 
 
-def _sum_block(e: Strip, first: Any, x: Any, taps: Any, moves: Any, y: Any, divisor: Any) -> None:
+def _sum_block(e: Lanes, first: Any, x: Any, taps: Any, moves: Any, y: Any, divisor: Any) -> None:
     def swept(gather: Gather) -> Values:
         state = [e.zeros()]
 
@@ -210,12 +40,16 @@ def _sum_block(e: Strip, first: Any, x: Any, taps: Any, moves: Any, y: Any, divi
         return e.sweep(x, taps, moves, state, visit)
 
     (total,) = e.each_way(swept)
+    _put_quotient(e, total, divisor, e.shift(e.at(y), first))
+
+
+def _put_quotient(e: Lanes, total: Any, divisor: Any, y: Any) -> None:
     if e.dtype != "int64":
         total = e.builder.fdiv(total, e.splat(e.builder.sitofp(divisor, e.scalar)))
-    e.put(total, e.shift(e.at(y), first), e.align)
+    e.put(total, y, e.align)
 
 
-def _max_block(e: Strip, first: Any, x: Any, taps: Any, moves: Any, y: Any) -> None:
+def _max_block(e: Lanes, first: Any, x: Any, taps: Any, moves: Any, y: Any) -> None:
     def swept(gather: Gather, replaces: Callable) -> Values:
         state = [gather(x), e.zeros()]
 
@@ -230,7 +64,7 @@ def _max_block(e: Strip, first: Any, x: Any, taps: Any, moves: Any, y: Any) -> N
 
 
 def _argmax_block(
-    e: Strip,
+    e: Lanes,
     first: Any,
     x: Any,
     taps: Any,
@@ -265,7 +99,7 @@ def _argmax_block(
     e.put(b.add(firsts, found), b.gep(e.at(indices), [first], source_etype=i64), 8)
 
 
-def _exact(e: Strip, swept: Callable[[Gather, Callable], Values]) -> Values:
+def _exact(e: Lanes, swept: Callable[[Gather, Callable], Values]) -> Values:
     """The quick sweep, and again by the exact rule if state[1], the sum of the cells, has a NaN."""
     state = e.each_way(lambda gather: swept(gather, e.greater))
     if e.dtype == "int64":
@@ -273,39 +107,112 @@ def _exact(e: Strip, swept: Callable[[Gather, Callable], Values]) -> Values:
     return e.either(e.any_nan(state[1]), lambda: swept(e.gather, e.supersedes), lambda: state)
 
 
-def _outlined(name: str, emit_block: Callable, element: Any, *numbers: Any) -> tuple[Any, Callable]:
-    """What an intrinsic returns that calls a function which makes a strip, block by block.
-
-    The function stands once in the machine code: inlined, loops around it would multiply it.
-    """
-
-    def emit(b: ir.IRBuilder, count: Any, step: Any, x: Any, *others: Any) -> None:
-        lanes = i64(machine().lanes(str(element.dtype)))
-        blocks = b.sdiv(b.add(count, b.sub(lanes, i64(1))), lanes)
-        whole = Strip(b, element, step, count)
-        with whole.loop(blocks, []) as number:
-            first = b.mul(number, lanes)
-            e = Strip(b, element, step, b.sub(count, first))
-            emit_block(e, first, e.shift(e.at(x), b.mul(first, step)), *others)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        module, called = builder.module, f"fastconv_{name}_{element.dtype}"
-        function = module.globals.get(called)
-        if function is None:
-            kinds = [value.type for value in args[1:]]
-            function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), called)
-            function.linkage = "linkonce_odr"
-            function.attributes.add("noinline")
-            body = ir.IRBuilder(function.append_basic_block("entry"))
-            emit(body, *function.args)
-            body.ret_void()
-        builder.call(function, args[1:])
-        return context.get_dummy_value()
-
-    return types.void(element, *numbers), generate
+def _emit_blocks(
+    emit_block: Callable,
+    b: ir.IRBuilder,
+    element: Any,
+    count: Any,
+    step: Any,
+    x: Any,
+    *others: Any,
+) -> None:
+    """A strip, block by block; `emit_block` makes the one that begins at output `first`."""
+    whole = Lanes(b, element, step, count)
+    lanes = i64(whole.lanes)
+    blocks = b.sdiv(b.add(count, b.sub(lanes, i64(1))), lanes)
+    with whole.loop(blocks, []) as number:
+        first = b.mul(number, lanes)
+        e = Lanes(b, element, step, b.sub(count, first))
+        emit_block(e, first, e.shift(e.at(x), b.mul(first, step)), *others)
 
 
-# Intrinsics. A strip has `count` >= 1 outputs side by side, and every axis at least one tap.
+# --- Rows of a window on its own ---
+
+
+def _emit_alone_or_blocks(emit_alone: Callable, emit_block: Callable) -> Callable:
+    """Code for a strip, and for a single output with long rows, which are joined if they touch."""
+
+    def emit(b: ir.IRBuilder, element: Any, *numbers: Any) -> None:
+        count, _, x, taps, moves, *others = numbers
+        depth, height, width = (b.extract_value(taps, axis) for axis in range(3))
+        joined = b.icmp_signed("==", width, b.extract_value(moves, 1))
+        width = b.select(joined, b.mul(width, height), width)
+        height = b.select(joined, i64(1), height)
+        e = Lanes(b, element, i64(1), i64(1))
+        alone = b.icmp_signed("==", count, i64(1))
+        dense = b.icmp_signed("==", b.extract_value(moves, 2), i64(1))
+        long = b.icmp_signed(">=", width, i64(e.lanes))
+        with b.if_else(b.and_(alone, b.and_(dense, long))) as (yes, no):
+            with yes:
+                emit_alone(e, e.at(x), taps, moves, (depth, height, width), *others)
+            with no:
+                _emit_blocks(emit_block, b, element, *numbers)
+
+    return emit
+
+
+def _along_rows(
+    e: Lanes, x: Any, moves: Any, extents: Any, rest: Any, state: Values, visit: Callable
+) -> Values:
+    """visit(vector, state) for all cells; lanes beyond the end of a row hold those of `rest`."""
+    b, lanes = e.builder, i64(e.lanes)
+    depth, height, width = extents
+    vectors, left = b.sdiv(width, lanes), b.srem(width, lanes)
+    with e.loop(depth, state) as d:
+        plane = e.shift(x, b.mul(d, b.extract_value(moves, 0)))
+        with e.loop(height, state) as r:
+            row = e.shift(plane, b.mul(r, b.extract_value(moves, 1)))
+            with e.loop(vectors, state) as v:
+                state[:] = visit(e.load(row, b.mul(v, lanes)), state)
+            end = e.row(e.shift(row, b.mul(vectors, lanes)), 0, left, rest)
+            state[:] = visit(end, state)
+    return state
+
+
+def _joined(e: Lanes, vector: Any, join: Callable) -> Any:
+    """All lanes joined, by halves; the result is in every lane."""
+    distance = e.lanes // 2
+    while distance:
+        turned = [(lane + distance) % e.lanes for lane in range(e.lanes)]
+        other = e.builder.shuffle_vector(vector, vector, ir.VectorType(i32, e.lanes)(turned))
+        vector = join(vector, other)
+        distance //= 2
+    return vector
+
+
+def _sum_alone(e: Lanes, x: Any, taps: Any, moves: Any, extents: Any, y: Any, divisor: Any) -> None:
+    zeros = e.zeros()
+    state = _along_rows(e, x, moves, extents, zeros, [zeros], lambda v, s: [e.add(s[0], v)])
+    _put_quotient(e, _joined(e, state[0], e.add), divisor, e.at(y))
+
+
+def _max_alone(e: Lanes, x: Any, taps: Any, moves: Any, extents: Any, y: Any) -> None:
+    b, first = e.builder, e.broadcast(x)
+
+    def larger(v: Any, largest: Any) -> Any:
+        return b.select(e.greater(v, largest), v, largest)
+
+    def visit(v: Any, state: Values) -> Values:
+        return [larger(v, state[0]), e.add(state[1], v)]
+
+    def exactly() -> Values:
+        state = [first]
+
+        def replace(cell: Any, tap: Any) -> None:
+            value = e.row(cell, 0, i64(1))
+            state[0] = b.select(e.supersedes(value, state[0]), value, state[0])
+
+        return e.sweep(x, taps, moves, state, replace)
+
+    state = _along_rows(e, x, moves, extents, first, [first, e.zeros()], visit)
+    result = [_joined(e, state[0], larger)]
+    if e.dtype != "int64":
+        quick = result
+        result = e.either(e.any_nan(state[1]), exactly, lambda: quick)
+    e.put(result[0], e.at(y), e.align)
+
+
+# --- Intrinsics: a strip has `count` >= 1 outputs side by side, every axis at least one tap ---
 
 
 @intrinsic
@@ -321,7 +228,8 @@ def sum_strip(
     divisor: Any,
 ) -> Any:
     """y[l] = (sum over t of x[l * step + t * moves]) / divisor"""
-    return _outlined("sum", _sum_block, element, count, step, x, taps, moves, y, divisor)
+    emit = _emit_alone_or_blocks(_sum_alone, _sum_block)
+    return outlined("sum_strip", emit, element, count, step, x, taps, moves, y, divisor)
 
 
 @intrinsic
@@ -329,7 +237,8 @@ def max_strip(
     typing: Any, element: Any, count: Any, step: Any, x: Any, taps: Any, moves: Any, y: Any
 ) -> Any:
     """y[l] = max over t of x[l * step + t * moves]"""
-    return _outlined("max", _max_block, element, count, step, x, taps, moves, y)
+    emit = _emit_alone_or_blocks(_max_alone, _max_block)
+    return outlined("max_strip", emit, element, count, step, x, taps, moves, y)
 
 
 @intrinsic
@@ -348,5 +257,6 @@ def argmax_strip(
     places: Any,
 ) -> Any:
     """As `max_strip`, and indices[l] = place + l * place_step + t * places of the first maximum."""
-    where = (indices, place, place_step, places)
-    return _outlined("argmax", _argmax_block, element, count, step, x, taps, moves, y, *where)
+    numbers = (count, step, x, taps, moves, y, indices, place, place_step, places)
+    emit = functools.partial(_emit_blocks, _argmax_block)
+    return outlined("argmax_strip", emit, element, *numbers)

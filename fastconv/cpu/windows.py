@@ -44,7 +44,7 @@ Axis = tuple[int, int, int, int, int, int, int, int]
 def axes(geometry: AnyPool, padded: bool = False) -> tuple[Axis, Axis, Axis]:
     """The axes (D, H, W) of a pooling problem; those that it lacks have size one.
 
-    Bins of equal size are sliding windows.
+    Bins of equal size are sliding windows, and a single tap has no dilation, however large.
     """
     found: list[Axis] = [(1, 1, 1, 1, 1, 0, 0, SLIDING)] * (3 - geometry.rank)
     for a in range(geometry.rank):
@@ -53,9 +53,10 @@ def axes(geometry: AnyPool, padded: bool = False) -> tuple[Axis, Axis, Axis]:
             width, rest = divmod(size, count)
             found.append((size, count, width, width, 1, 0, 0, ADAPTIVE if rest else SLIDING))
         else:
-            windows = geometry.kernel_size[a], geometry.stride[a], geometry.dilation[a]
+            kernel, stride = geometry.kernel_size[a], geometry.stride[a]
+            dilation = geometry.dilation[a] if kernel > 1 else 1
             kind = PADDED if padded else SLIDING
-            found.append((size, count, *windows, *geometry.padding[a], kind))
+            found.append((size, count, kernel, stride, dilation, *geometry.padding[a], kind))
     return found[0], found[1], found[2]
 
 
@@ -111,7 +112,7 @@ def window_runs(axis: Axis, limit: int) -> Any:
         _add_run(runs, window(axis, begin), begin, stop - begin, 1, stride, limit)
     for output in range(stop, count):
         _add_run(runs, window(axis, output), output, 1, 1, 0, limit)
-    return np.array(runs[1:])
+    return np.array(runs[1:], np.int64)
 
 
 @register_jitable
@@ -129,12 +130,12 @@ def covering_runs(axis: Axis, limit: int) -> Any:
 
     Examples
     --------
-    Windows of two cells, stride two, over five cells: the pairs have one window each, the fifth
-    cell has none. Cells 0 and 2 are a run, and cells 1 and 3.
+    Windows of two cells, stride two, over seven cells: each pair of cells has a window, the last
+    cell has none. Cells 0, 2 and 4 are a run, and cells 1, 3 and 5.
 
-    >>> runs = covering_runs((5, 2, 2, 2, 1, 0, 0, SLIDING), 100)
+    >>> runs = covering_runs((7, 3, 2, 2, 1, 0, 0, SLIDING), 100)
     >>> runs[:, [BEGIN, COUNT, GAP, FIRST, STEP, TAPS]].tolist()
-    [[4, 1, 1, 2, 1, 0], [0, 2, 2, 0, 1, 1], [1, 2, 2, 0, 1, 1]]
+    [[6, 1, 1, 3, 1, 0], [0, 3, 2, 0, 1, 1], [1, 3, 2, 0, 1, 1]]
     """
     size, count, kernel, stride, _, low, _, kind = axis
     runs = [(0, 0, 0, 0, 0, 0, 0)]
@@ -150,9 +151,9 @@ def covering_runs(axis: Axis, limit: int) -> Any:
                 stop = min(stop, start + taps)
             _add_run(runs, (first, last - first, 1), cell, stop - cell, 1, 0, limit)
             cell = stop
-        return np.array(runs[1:])
+        return np.array(runs[1:], np.int64)
     # Cells a stride apart are covered alike, save those that a missing window would cover.
-    begin = min(max(kernel - 1 - low, 0), size)
+    begin = min(max(kernel - low - stride, 0), size)
     stop = min(max(count * stride - low, begin), size)
     for cell in range(begin):
         _add_cover(runs, axis, cell, 1, 1, limit)
@@ -160,7 +161,7 @@ def covering_runs(axis: Axis, limit: int) -> Any:
         _add_cover(runs, axis, cell, 1, 1, limit)
     for phase in range(begin, min(begin + stride, stop)):
         _add_cover(runs, axis, phase, phase_count(stop, phase, stride), stride, limit)
-    return np.array(runs[1:])
+    return np.array(runs[1:], np.int64)
 
 
 @register_jitable

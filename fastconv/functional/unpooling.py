@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..geometry import (
     check_count,
     transposed_size,
 )
-from .pooling import as_threads
+from .pooling import as_threads, plain
 
 
 def _unpooled_size(
@@ -63,12 +64,18 @@ def _unpooled_size(
     return sizes
 
 
-def unpooling(op: str, rank: int, shape: Size, *options: Any) -> AdaptiveGeometry:
-    """The pooling whose output has `shape`, for (kernel_size, stride, padding, output_size)."""
+@functools.lru_cache(maxsize=1024)
+def _remembered(op: str, rank: int, shape: Size, *options: Any) -> AdaptiveGeometry:
     pooled = AdaptiveGeometry.adaptive(op, rank, shape, None)
     sizes = _unpooled_size(op, rank, pooled, *options)
     check_count(op, "output", (pooled.batch, pooled.channels, *sizes))
     return AdaptiveGeometry(pooled.batch, pooled.channels, sizes, pooled.in_size, pooled.batched)
+
+
+def unpooling(op: str, rank: int, shape: Size, options: tuple[Any, ...]) -> AdaptiveGeometry:
+    """The pooling whose output has `shape`, for (kernel_size, stride, padding, output_size)."""
+    make = _remembered if plain(options) else _remembered.__wrapped__
+    return make(op, rank, shape, *options)
 
 
 def _max_unpool(
@@ -81,8 +88,8 @@ def _max_unpool(
     threads: Any,
 ) -> np.ndarray:
     values, places = as_operand(op, "input", input), as_operand(op, "indices", indices)
-    geometry, names = unpooling(op, rank, values.shape, *options), ("input", "output_size")
-    return pooling.put(op, geometry, values, places, names, False, out, as_threads(op, threads))
+    geometry = unpooling(op, rank, values.shape, options)
+    return pooling.put(op, geometry, values, places, False, out, as_threads(op, threads))
 
 
 def max_unpool1d(

@@ -31,8 +31,8 @@ def max_gradient(
         as_operand(op, "grad_output", grad_output),
         as_operand(op, "indices", indices),
     )
-    geometry, names = _bins(op, rank, gradient, input_size), ("grad_output", "input_size")
-    return pooling.put(op, geometry, gradient, places, names, True, out, as_threads(op, threads))
+    geometry = _bins(op, rank, gradient, input_size)
+    return pooling.put(op, geometry, gradient, places, True, out, as_threads(op, threads))
 
 
 def _avg_gradient(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit, ndtr
 
 from fastconv.nn.layer import Array, Layer
+from fastconv.recycling import empty_like
 
 
 class _Activation(Layer):
@@ -30,7 +31,9 @@ class _Activation(Layer):
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""
         kept = self.recall(gradient)
-        return gradient * self._slope(*kept) if input_gradient else None
+        if not input_gradient:
+            return None
+        return np.multiply(gradient, self._slope(*kept), out=empty_like(gradient))
 
 
 class ReLU(_Activation):
@@ -50,7 +53,7 @@ class ReLU(_Activation):
     def _value(self, x: Array) -> tuple[Array, tuple[Any, ...]]:
         # Compared with one sample of zeros, because NumPy 2.4 vectorises the maximum of two arrays
         # only: 6 us instead of 23 for 75,000 values (AVX-512, 2026-11).
-        output = np.maximum(x, np.zeros_like(x[:1]))
+        output = np.maximum(x, np.zeros_like(x[:1]), out=empty_like(x))
         return output, (output,)
 
     def _slope(self, *kept: Array) -> Array:

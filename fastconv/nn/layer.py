@@ -134,7 +134,8 @@ class Layer:
 
     Notes
     -----
-    A layer keeps one forward pass, so it can stand at one place of a network only.
+    A layer keeps one forward pass: it can stand at one place of a network only, and one thread at a
+    time can train it. It keeps its input, not a copy: do not change that before `backward`.
 
     Examples
     --------
