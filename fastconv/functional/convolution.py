@@ -263,7 +263,7 @@ def conv2d(
     array([[27., 37.],
            [57., 67.]], dtype=float32)
     >>> fastconv.conv2d(x, w, stride=2, padding="same")[0, 0]
-    array([[27., 16.],
+    array([[27., 17.],
            [20.,  8.]], dtype=float32)
     """
     return _convolve(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import folding
-from ..arrays import as_operand, check_out
+from ..arrays import as_operand, check_out, empty
 from ..geometry import (
     LIMIT,
     ConvGeometry,
@@ -112,7 +112,7 @@ def unfold(
     if out is not None:
         check_out(op, out, shape, x.dtype, x)
     ordered = out is not None and out.flags.c_contiguous
-    columns: Any = out if ordered else np.empty(shape, x.dtype)
+    columns: Any = out if ordered else empty(shape, x.dtype, False)
     folding.unfold_into(geometry, x if geometry.batched else x[None], columns)
     if out is None or ordered:
         return columns
@@ -195,7 +195,7 @@ def fold(
         )
     if out is not None:
         check_out(op, out, shape, x.dtype, x)
-    image = np.empty(shape, folding.sum_dtype(x.dtype))
+    image = empty(shape, folding.sum_dtype(x.dtype), False)
     folding.fold_into(geometry, x, image if geometry.batched else image[None])
     with np.errstate(over="ignore"):
         if out is None:

@@ -62,9 +62,9 @@ def plan(
     >>> w = np.array([[[[1, 2], [3, 4]]]], np.float32)
     >>> blur = fastconv.plan((1, 1, 3, 3), w, padding="same", activation="relu")
     >>> blur(np.eye(3, dtype=np.float32)[None, None])[0, 0]
-    array([[5., 2., 0.],
-           [3., 5., 2.],
-           [0., 3., 1.]], dtype=float32)
+    array([[5., 3., 0.],
+           [2., 5., 3.],
+           [0., 2., 1.]], dtype=float32)
     """
     op = "plan"
     w = as_operand(op, "weight", weight)
