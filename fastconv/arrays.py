@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import recycling
-from .geometry import Size
+from .arguments import Size
 
 # The element types that kernels are compiled for; every other is widened to one of them at the
 # door.

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import Pairs, Size
 from .arrays import compute_dtype, empty, is_channels_last
-from .geometry import ConvGeometry, Pairs, Size, phase_count
+from .geometry import ConvGeometry, phase_count
 
 Index = tuple[Any, ...]
 

@@ -11,70 +11,16 @@ overflow.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from numba.extending import register_jitable
 
-Pairs = tuple[tuple[int, int], ...]
-Size = tuple[int, ...]
-
-# Every extent and element count stays below this, so a byte offset (16 bytes an element at most)
-# stays below 2**63 and int64 arithmetic in kernels cannot wrap.
-LIMIT = 2**59
+from .arguments import Pairs, Size, as_int, as_shape, as_sizes, check_count
 
 PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-
-
-# --- Canonical arguments ---
-
-
-def as_int(op: str, name: str, value: Any, *, at_least: int) -> int:
-    """`value` as a Python int by the `operator.index` rule, checked against its limits."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{op}: {name} must be an integer, not {value!r}") from None
-    if not at_least <= number < LIMIT:
-        raise ValueError(f"{op}: {name} must be at least {at_least} and below 2**59, not {number}")
-    return number
-
-
-def as_sizes(op: str, name: str, value: Any, rank: int, *, at_least: int) -> Size:
-    """An int, or a sequence of one int per axis, as a tuple of `rank` ints."""
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"{op}: {name} must be an integer or {rank} integers, not {value!r}")
-    try:
-        items = tuple(value)
-    except TypeError:
-        return (as_int(op, name, value, at_least=at_least),) * rank
-    if len(items) == 1:
-        items = items * rank
-    if len(items) != rank:
-        raise ValueError(
-            f"{op}: {name} must have {rank} entries, one per axis, not {len(items)}: {value!r}"
-        )
-    return tuple(as_int(op, name, item, at_least=at_least) for item in items)
-
-
-def as_shape(op: str, name: str, value: Any) -> Size:
-    """A full array shape: dimensions may be zero, never negative, the count below `LIMIT`."""
-    try:
-        shape = tuple(as_int(op, name, item, at_least=0) for item in value)
-    except TypeError:
-        raise TypeError(f"{op}: {name} must be a sequence of integers, not {value!r}") from None
-    check_count(op, name, shape)
-    return shape
-
-
-def check_count(op: str, name: str, shape: Size) -> None:
-    """Refuse a shape whose element count, empty axes aside, would not fit 64-bit byte offsets."""
-    count = math.prod(max(size, 1) for size in shape)
-    if count >= LIMIT:
-        raise ValueError(f"{op}: {name} of shape {shape} spans {count} elements, limit 2**59")
 
 
 def as_padding(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import Size
 from .arrays import (
     channels_first,
     channels_last,
@@ -24,7 +25,7 @@ from .cpu.pool_job import ARGMAX, MAX, SUM
 from .cpu.pooling import backward_job, forward_job, pool_into
 from .cpu.scatter import scatter_into
 from .cpu.windows import AnyPool, axes, shares
-from .geometry import AdaptiveGeometry, PoolGeometry, Size
+from .geometry import AdaptiveGeometry, PoolGeometry
 
 TOP_BIT = np.uint64(2**63)
 

@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import Pairs, Size
 from fastconv.geometry import (
     AdaptiveGeometry,
     ConvGeometry,
-    Pairs,
     PoolGeometry,
-    Size,
     adaptive_bin,
     window_extent,
 )

@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.arguments import LIMIT, as_int, as_shape, as_sizes
 from fastconv.geometry import (
-    LIMIT,
     PADDING_NAMES,
     AdaptiveGeometry,
     ConvGeometry,
     PoolGeometry,
     adaptive_bin,
-    as_int,
-    as_shape,
-    as_sizes,
     conv_size,
     phase_count,
     phase_taps,

@@ -22,6 +22,7 @@ from numba import prange
 from numba.core import types
 from numba.extending import intrinsic
 
+from ..arguments import as_int
 from .compile import OPTIONS, Kernel, cached
 
 # Below this many multiply-adds (or elements moved) a second thread costs more than it brings.
@@ -179,8 +180,6 @@ def set_threads(threads: int) -> None:
     ...     fastconv.get_threads()
     1
     """
-    from ..geometry import as_int
-
     _choice.threads = as_int("set_threads", "threads", threads, at_least=1)
 
 

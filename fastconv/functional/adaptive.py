@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import Size, as_threads, plain
 from ..arrays import as_operand
-from ..geometry import AdaptiveGeometry, Size
-from .pooling import as_threads, plain
+from ..geometry import AdaptiveGeometry
 
 _remembered = functools.lru_cache(maxsize=1024)(AdaptiveGeometry.adaptive)
 

@@ -10,29 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import Size, as_threads, plain
 from ..arrays import as_operand, check_out, empty, is_channels_last
 from ..choose import plan_conv
 from ..dtypes import cast_bias, result_dtype
-from ..geometry import ConvGeometry, Size, as_int
+from ..geometry import ConvGeometry
 
 _forward = functools.lru_cache(maxsize=1024)(ConvGeometry.forward)
 _transposed = functools.lru_cache(maxsize=1024)(ConvGeometry.transposed)
-
-
-def _exact(value: Any) -> bool:
-    """Whether a value may be a cache key.
-
-    2.0 and True equal integers but are not the same argument.
-    """
-    kind = type(value)
-    return kind is int or kind is str or (kind is tuple and all(map(_exact, value)))
 
 
 def forward_geometry(
     op: str, rank: int, input_shape: Size, weight_shape: Size, **options: Any
 ) -> ConvGeometry:
     """`ConvGeometry.forward`, remembered for arguments that are plain."""
-    make = _forward if all(map(_exact, options.values())) else ConvGeometry.forward
+    make = _forward if plain(tuple(options.values())) else ConvGeometry.forward
     return make(op, rank, input_shape, weight_shape, **options)
 
 
@@ -40,7 +32,7 @@ def transposed_geometry(
     op: str, rank: int, input_shape: Size, weight_shape: Size, **options: Any
 ) -> ConvGeometry:
     """`ConvGeometry.transposed`, remembered for arguments that are plain."""
-    make = _transposed if all(map(_exact, options.values())) else ConvGeometry.transposed
+    make = _transposed if plain(tuple(options.values())) else ConvGeometry.transposed
     return make(op, rank, input_shape, weight_shape, **options)
 
 
@@ -64,8 +56,7 @@ def run(
     gradient (with its batch axis) of a weight gradient. The result is in the memory format of
     `source`.
     """
-    if threads is not None:
-        threads = as_int(op, "threads", threads, at_least=1)
+    threads = as_threads(op, threads)
     _, engine = plan_conv(op, geometry, dtype, operation, activation, algorithm)
     shape = {
         "forward": geometry.output_shape,

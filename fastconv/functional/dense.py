@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import Size
 from ..arrays import as_operand, check_out
 from ..dtypes import cast_bias, result_dtype
-from ..geometry import Size
 from .convolution import forward_geometry, run
 
 

@@ -9,15 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import folding
+from ..arguments import LIMIT, Pairs, Size, as_sizes, check_count
 from ..arrays import as_operand, check_out, empty
-from ..geometry import (
-    LIMIT,
-    ConvGeometry,
-    Pairs,
-    Size,
-    as_sizes,
-    check_count,
-)
+from ..geometry import ConvGeometry
 
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
 

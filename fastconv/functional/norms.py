@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import as_threads
 from ..arrays import as_operand
-from .pooling import as_threads, sliding
+from .pooling import sliding
 
 
 def as_norm(op: str, norm_type: Any) -> float:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import as_shape, as_threads
 from ..arrays import as_operand
 from ..choose import plan_conv
 from ..dtypes import KINDS, cast_bias
-from ..geometry import ConvGeometry, as_int, as_shape
+from ..geometry import ConvGeometry
 from ..plan import OPERATIONS, ConvPlan, Table
 
 MEMORY_FORMATS = ("channels_first", "channels_last")
@@ -91,8 +92,7 @@ def plan(
         raise ValueError(
             f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"
         )
-    if threads is not None:
-        threads = as_int(op, "threads", threads, at_least=1)
+    threads = as_threads(op, threads)
     decision, engine = plan_conv(op, geometry, result, "forward", activation, algorithm)
     return ConvPlan(
         geometry,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import Size, as_int, as_threads, plain
 from ..arrays import as_operand
-from ..geometry import PoolGeometry, Size, as_int
+from ..geometry import PoolGeometry
 
 
 @functools.lru_cache(maxsize=1024)
@@ -38,23 +39,10 @@ def _remembered(
     )
 
 
-def plain(value: Any) -> bool:
-    """Whether `value` may be a cache key: 2.0 equals 2 but is not the same argument."""
-    kind = type(value)
-    if kind is tuple:
-        return all(map(plain, value))
-    return kind is int or kind is bool or kind is str or value is None
-
-
 def sliding(op: str, rank: int, shape: Size, options: tuple[Any, ...]) -> PoolGeometry:
     """The geometry for (kernel_size, stride, padding, dilation, ceil_mode)."""
     make = _remembered if plain(options) else _remembered.__wrapped__
     return make(op, rank, shape, *options)
-
-
-def as_threads(op: str, threads: Any) -> int | None:
-    """The argument `threads`, checked."""
-    return None if threads is None else as_int(op, "threads", threads, at_least=1)
 
 
 def as_divisor(op: str, divisor: Any) -> int | None:

@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import Size, as_sizes, as_threads, check_count, plain
 from ..arrays import as_operand
-from ..geometry import (
-    AdaptiveGeometry,
-    Size,
-    as_padding,
-    as_sizes,
-    check_count,
-    transposed_size,
-)
-from .pooling import as_threads, plain
+from ..geometry import AdaptiveGeometry, as_padding, transposed_size
 
 
 def _unpooled_size(

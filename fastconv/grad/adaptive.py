@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import as_shape, as_threads
 from ..arrays import as_operand
 from ..functional.adaptive import adaptive
-from ..functional.pooling import as_threads
-from ..geometry import as_shape
 from .pooling import max_gradient
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import as_shape
 from ..arrays import as_operand
 from ..dtypes import result_dtype
 from ..functional.convolution import forward_geometry, run
-from ..geometry import ConvGeometry, as_shape
+from ..geometry import ConvGeometry
 
 
 def _check_gradient(op: str, geometry: ConvGeometry, gradient: np.ndarray) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import as_threads
 from ..arrays import as_operand
 from ..functional.norms import as_norm
-from ..functional.pooling import as_threads, sliding
+from ..functional.pooling import sliding
 
 
 def _lp_gradient(

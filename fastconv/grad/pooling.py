@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
+from ..arguments import as_shape, as_threads
 from ..arrays import as_operand
 from ..functional.adaptive import adaptive
-from ..functional.pooling import as_divisor, as_threads, sliding
-from ..geometry import AdaptiveGeometry, as_shape
+from ..functional.pooling import as_divisor, sliding
+from ..geometry import AdaptiveGeometry
 
 
 def _bins(op: str, rank: int, gradient: np.ndarray, input_size: Any) -> AdaptiveGeometry:

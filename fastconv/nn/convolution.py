@@ -11,16 +11,9 @@ import numpy.typing as npt
 import fastconv
 from fastconv import functional as F
 from fastconv import grad
+from fastconv.arguments import Pairs, Size, as_int, as_sizes
 from fastconv.arrays import is_channels_last
-from fastconv.geometry import (
-    PADDING_MODES,
-    ConvGeometry,
-    Pairs,
-    Size,
-    as_int,
-    as_padding,
-    as_sizes,
-)
+from fastconv.geometry import PADDING_MODES, ConvGeometry, as_padding
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
 from fastconv.nn.summary import Windows

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastconv import functional as F
 from fastconv import grad
-from fastconv.geometry import Size, as_int
+from fastconv.arguments import Size, as_int
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
 

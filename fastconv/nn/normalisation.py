@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.geometry import Size, as_int
+from fastconv.arguments import Size, as_int
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
 
 

@@ -6,16 +6,8 @@ from typing import Any, ClassVar
 
 from fastconv import functional as F
 from fastconv import grad
-from fastconv.geometry import (
-    AdaptiveGeometry,
-    Pairs,
-    PoolGeometry,
-    Size,
-    adaptive_bin,
-    as_int,
-    as_padding,
-    as_sizes,
-)
+from fastconv.arguments import Pairs, Size, as_int, as_sizes
+from fastconv.geometry import AdaptiveGeometry, PoolGeometry, adaptive_bin, as_padding
 from fastconv.nn.layer import Array, Layer
 from fastconv.nn.summary import Windows
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastconv.geometry import as_shape, receptive_field
+from fastconv.arguments import as_shape
+from fastconv.geometry import receptive_field
 
 if TYPE_CHECKING:
     from fastconv.nn.layer import Layer

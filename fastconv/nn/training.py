@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.geometry import as_int
+from fastconv.arguments import as_int
 from fastconv.nn.init import Random
 from fastconv.nn.layer import Array, Layer
 from fastconv.nn.losses import cross_entropy

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv import functional as F
-from fastconv.geometry import ConvGeometry, Pairs, Size, as_sizes
+from fastconv.arguments import Pairs, Size, as_sizes
+from fastconv.geometry import ConvGeometry
 from fastconv.nn import init
 from fastconv.nn.convolution import CONV, CONV_BIAS, CONV_WEIGHT, Convolution
 from fastconv.nn.layer import Array
