@@ -1,7 +1,4 @@
-"""The adjoint of padding.
-
-What gradients on a padded border mean for the cells the border was made of.
-"""
+"""Input gradients under padding modes that repeat cells of the input."""
 
 from __future__ import annotations
 
@@ -9,33 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from .folding import pad_input
 from .geometry import ConvGeometry
 from .plan import Engine
-
-
-def fold_border(padded: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """Add each border cell of (N, C, *padded) to the cell of (N, C, *in_size) that it repeats.
-
-    Axis by axis; works in place on `padded` and returns a view of its inside.
-    """
-    for axis, (size, (low, high)) in enumerate(zip(geometry.in_size, geometry.padding), start=2):
-        lines = np.moveaxis(padded, axis, 0)
-        inside = lines[low : low + size]
-        for j in range(low):
-            inside[_repeated(j - low, size, geometry.padding_mode)] += lines[j]
-        for j in range(high):
-            inside[_repeated(size + j, size, geometry.padding_mode)] += lines[low + size + j]
-        padded = np.moveaxis(inside, 0, axis)
-    return padded
-
-
-def _repeated(position: int, size: int, mode: str) -> int:
-    """The cell that a border position repeats."""
-    if mode == "reflect":
-        return -position if position < 0 else 2 * (size - 1) - position
-    if mode == "replicate":
-        return 0 if position < 0 else size - 1
-    return position % size
 
 
 class FoldedBorder:
@@ -55,7 +28,8 @@ class FoldedBorder:
         """See `plan.Engine`."""
         padded = np.empty(self._geometry.without_padding().input_shape, target.dtype)
         self._engine.run(source, packed, padded, threads)
-        np.copyto(target, fold_border(padded, self._geometry))
+        pairs = ((0, 0), (0, 0), *self._geometry.padding)
+        np.copyto(target, pad_input(padded, pairs, self._geometry.padding_mode))
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None

@@ -103,7 +103,8 @@ def _repeats(low: int, high: int, size: int, mode: str) -> list[tuple[slice, sli
         sources = slice(size, end), slice(low, low + high)
     else:
         sources = slice(low, low + 1), slice(end - 1, end)
-    return list(zip(borders, sources))
+    widths = (low, high)  # a side without a border repeats nothing, even where there is one line
+    return [(borders[side], sources[side]) for side in (0, 1) if widths[side]]
 
 
 def _has_format(x: np.ndarray) -> bool:

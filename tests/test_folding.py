@@ -417,3 +417,13 @@ def test_any_columns(axes, seed):
     assert np.array_equal(columns, reference.unfold(geometry, x))
     image = fastconv.fold(columns, sizes, kernel, **options)
     assert np.array_equal(image, reference.fold(geometry, columns))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_an_axis_of_one_line_without_border(mode):
+    """A batch of one: its axis gets no border, and nothing of it is repeated."""
+    x = np.arange(1.0, 5).reshape(1, 1, 4)
+    middle = {"reflect": [1, 2, 2, 1], "replicate": [2, 1, 1, 2], "circular": [2, 1, 1, 2]}[mode]
+    gradient = pad_gradient(np.ones((1, 1, 6)), (1, 1), mode)
+    assert gradient.tolist() == [[middle]]
+    assert np.vdot(fastconv.pad(x, (1, 1), mode), np.ones((1, 1, 6))) == np.vdot(x, gradient)

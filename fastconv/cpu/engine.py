@@ -27,6 +27,7 @@ from .job import (
     OUTER,
     PAIRWISE,
     PLANAR,
+    T_BLOCK,
     TAP_COUNT,
     TAPS_AT,
     THREAD_BYTES,
@@ -199,7 +200,7 @@ class Correlations:
 
     def _blocks(self) -> tuple[int, int]:
         """Output channels of a block, and blocks of a group."""
-        block = int(self._tile[4])
+        block = int(self._tile[T_BLOCK])
         return block, -(-self.targets // block)
 
     def run(
