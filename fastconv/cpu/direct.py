@@ -34,9 +34,12 @@ from .job import (
     TARGETS,
     THREAD_BYTES,
 )
-from .memory import copy, load, shift, store, word
-from .pack import block_width, enter_box
-from .tiles import outer_narrow, outer_wide, pairwise_narrow, pairwise_wide
+from .lowering import TARGET
+from .memory import copy, shift, word
+from .outer import outer
+from .pack import axis_of, block_width, enter_box
+from .tiles import pairwise_narrow, pairwise_wide
+from .unpack import store_run
 
 
 @kernel
@@ -85,37 +88,44 @@ def _block(
     """All pixels of a box for one block of output channels."""
     height, full = word(job, LINES), word(job, BLOCK)
     sums, channel = work + word(job, SUMS_AT), word(job, TARGET_CHANNEL)
+    pixel = word(axis_of(job, 3), TARGET)
     width = block_width(remaining, full, word(job, LANES))
     for first in range(0, pixels, height):
         lines = work + word(job, LINES_AT) + 8 * first
-        _tile(element, job, sums, bias, x, lines, weights, width)
-        if word(job, ACTIVATION):
-            activate(element, sums, height * width, word(job, ACTIVATION))
         rows, columns = min(height, pixels - first), min(width, remaining)
+        _tile(element, job, sums, bias, x, lines, rows, weights, width)
+        if word(job, ACTIVATION):
+            activate(element, sums, rows * width, word(job, ACTIVATION))
         goals = work + word(job, GOALS_AT) + 8 * first
-        _store(element, target, goals, channel, sums, width, rows, columns)
+        _store(element, target, goals, pixel, channel, sums, width, rows, columns)
 
 
 @compiled
 def _tile(
-    element: Any, job: int, sums: int, bias: int, x: int, lines: int, weights: int, width: int
+    element: Any,
+    job: int,
+    sums: int,
+    bias: int,
+    x: int,
+    lines: int,
+    rows: int,
+    weights: int,
+    width: int,
 ) -> None:
     """One tile in the form and width of its block."""
     taps, count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
     depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
-    wide = width == word(job, BLOCK)
+    wide, height = width == word(job, BLOCK), word(job, LINES)
     if count == 0:  # a phase that no weight reaches
-        for i in range(word(job, LINES)):
+        for i in range(height):
             copy(element, shift(element, sums, i * width), bias, width)
     elif word(job, FORM) == PAIRWISE:
         if wide:
             pairwise_wide(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
         else:
             pairwise_narrow(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
-    elif wide:
-        outer_wide(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
     else:
-        outer_narrow(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
+        outer(element, sums, bias, x, lines, rows, taps, count, depth, step, weights, height, wide)
 
 
 @compiled
@@ -123,20 +133,20 @@ def _store(
     element: Any,
     target: int,
     goals: int,
+    pixel: int,
     channel: int,
     sums: int,
     width: int,
     rows: int,
     columns: int,
 ) -> None:
-    """target[goals[m] + k * channel] = sums[m, k]"""
-    if channel == 1:
-        for m in range(rows):
-            row, goal = shift(element, sums, m * width), shift(element, target, word(goals, m))
-            for k in range(columns):
-                store(element, goal, k, load(element, row, k))
-        return
-    for k in range(columns):
-        goal = shift(element, target, k * channel)
-        for m in range(rows):
-            store(element, goal, word(goals, m), load(element, sums, m * width + k))
+    """target[goals[m] + k * channel] = sums[m, k]; most goals lie `pixel` after the one before."""
+    first = 0
+    while first < rows:
+        last = first + 1
+        while last < rows and word(goals, last) - word(goals, last - 1) == pixel:
+            last += 1
+        goal = shift(element, target, word(goals, first))
+        line = shift(element, sums, first * width)
+        store_run(element, goal, pixel, channel, line, width, last - first, columns)
+        first = last

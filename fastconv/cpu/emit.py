@@ -77,6 +77,22 @@ class Emit:
         )
         return self.builder.call(fma, [a, b, c])
 
+    def add(self, a: Any, b: Any) -> Any:
+        """a + b in every lane."""
+        return self.builder.fadd(a, b)
+
+    def subtract(self, a: Any, b: Any) -> Any:
+        """a - b in every lane."""
+        return self.builder.fsub(a, b)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        """a * b in every lane."""
+        return self.builder.fmul(a, b)
+
+    def constant(self, number: float) -> Any:
+        """A number in every lane."""
+        return self.vector([self.scalar(number)] * self.lanes)
+
     @contextmanager
     def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
         """Repeat the body `count` >= 1 times; the list `carried` is updated in place."""

@@ -151,14 +151,20 @@ class Correlations:
         made = []
         strides = lifted_strides(source), lifted_strides(target)
         for axes, offsets, _, start in self._lower(*strides, plain):
-            job = correlation_job(
-                axes, offsets, channels, self._tile, self.activation, wanted, MOST_PIXELS, True
-            )
+            job = self._job(axes, offsets, channels, wanted)
             made.append(Launch(job, int(start), int(job[ITEMS]), int(job[THREAD_BYTES])))
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
         self._jobs[key] = tuple(made)
         return self._jobs[key]
+
+    def _job(
+        self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int
+    ) -> np.ndarray:
+        """The job of one correlation."""
+        return correlation_job(
+            axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, True
+        )
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Packed:
         """Weights (K, C/groups, *kernel) and bias in the order in which tiles read them."""
@@ -169,13 +175,18 @@ class Correlations:
         packed, addresses = [], []
         plain = bias is None and not self.activation
         for job, size in self._weight_jobs(element_strides(weight), plain):
-            rows = np.empty(size, weight.dtype)
-            operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
-            threads = launch.thread_count(size)
-            launch.run(pack_weights, self.dtype, job, operands, self.groups * blocks, threads)
+            rows = self._pack_rows(weight, job, size)
             packed.append(rows)
-            addresses.append(int(operands[1]))
+            addresses.append(rows.ctypes.data)
         return Packed(tuple(packed), padded, plain, (*addresses, padded.ctypes.data))
+
+    def _pack_rows(self, weight: np.ndarray, job: np.ndarray, size: int) -> np.ndarray:
+        """The weights of one correlation as tile rows."""
+        rows = np.empty(size, weight.dtype)
+        operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
+        items = self.groups * self._blocks()[1]
+        launch.run(pack_weights, self.dtype, job, operands, items, launch.thread_count(size))
+        return rows
 
     def _weight_jobs(self, steps: tuple[int, ...], plain: bool) -> list[tuple[np.ndarray, int]]:
         """The packing job, for a weight of these strides, and packed size of each correlation."""

@@ -5,7 +5,8 @@ problem; addresses come with each call. Like `lowering`, this is plain arithmeti
 arrays, so it can be compiled into nopython code.
 
 Forms of tiles: OUTER multiplies pixels by vectors of output channels, PAIRWISE vectors of channels
-by vectors of weights, PLANAR output channels by vectors of pixels.
+by vectors of weights, PLANAR output channels by vectors of pixels; TRANSFORMED is OUTER behind a
+transform that reads whole vectors of channels.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .lowering import (
     WHERE_AT,
 )
 
-OUTER, PAIRWISE, PLANAR = range(3)
+OUTER, PAIRWISE, PLANAR, TRANSFORMED = range(4)
 
 # What a caller says about channels, per group: how many, and how far apart.
 (C_GROUPS, C_SOURCE, C_TARGET, C_SOURCE_STRIDE, C_TARGET_STRIDE, C_MULTIPLIER, C_WORDS) = range(7)
@@ -46,7 +47,7 @@ OUTER, PAIRWISE, PLANAR = range(3)
 (LANES, LINES, BLOCK, BLOCKS, BLOCK_SIZE, ACTIVATION) = range(9, 15)
 (SOURCE_CHANNEL, SOURCE_GROUP, TARGET_CHANNEL, POSITION, PLANE) = range(15, 20)
 (TAPS_AT, LINES_AT, GOALS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 26)
-(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, HEADER) = range(26, 31)
+(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, HEADER) = range(26, 32)
 
 # Pixels of a box: their two tables of offsets stay within a corner of the second-level cache.
 MOST_PIXELS = 4096
@@ -143,6 +144,8 @@ def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) ->
     w, item_size = axes[3], tile[T_ITEM_SIZE]
     if tile[T_FORM] == PAIRWISE:  # whole vectors are read, so the last block must be whole
         return source_channel == 1 and channels[C_TARGET] % tile[T_BLOCK] == 0
+    if tile[T_FORM] == TRANSFORMED:
+        return source_channel == 1 and channels[C_SOURCE] % tile[T_LANES] == 0
     if tile[T_FORM] == PLANAR:  # likewise a row must hold a vector
         return w[SOURCE] == 1 and w[STEP] == 1 and w[COUNT] >= tile[T_LANES]
     if source_channel == 1:

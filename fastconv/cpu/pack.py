@@ -45,6 +45,7 @@ from .lowering import (
     WHERE_AT,
 )
 from .memory import clear, copy, load, set_word, shift, store, word
+from .transpose import transpose
 
 
 @compiled
@@ -57,12 +58,8 @@ def axis_of(job: int, a: int) -> int:
 def enter_box(element: Any, job: int, source: int, box: int, group: int, work: int) -> int:
     """Prepare box number `box` for its tiles; returns the number of its lines."""
     n, d, h, w = axis_of(job, 0), axis_of(job, 1), axis_of(job, 2), axis_of(job, 3)
-    first_w, box = box % word(w, BOXES) * word(w, BOX), box // word(w, BOXES)
-    first_h, box = box % word(h, BOXES) * word(h, BOX), box // word(h, BOXES)
-    first_d = box % word(d, BOXES) * word(d, BOX)
-    first_n = box // word(d, BOXES) * word(n, BOX)
-    firsts = (first_n, first_d, first_h, first_w)
-    counts = (_count(n, first_n), _count(d, first_d), _count(h, first_h), _count(w, first_w))
+    firsts = box_firsts(job, box)
+    counts = box_counts(job, firsts)
     if not word(job, DIRECT):
         extents = (
             _fill_positions(job, n, firsts[0], counts[0], work),
@@ -76,8 +73,28 @@ def enter_box(element: Any, job: int, source: int, box: int, group: int, work: i
 
 
 @compiled
+def box_firsts(job: int, box: int) -> Any:
+    """The first output of a box along each axis."""
+    n, d, h, w = axis_of(job, 0), axis_of(job, 1), axis_of(job, 2), axis_of(job, 3)
+    first_w, box = box % word(w, BOXES) * word(w, BOX), box // word(w, BOXES)
+    first_h, box = box % word(h, BOXES) * word(h, BOX), box // word(h, BOXES)
+    first_d = box % word(d, BOXES) * word(d, BOX)
+    return box // word(d, BOXES) * word(n, BOX), first_d, first_h, first_w
+
+
+@compiled
+def box_counts(job: int, firsts: Any) -> Any:
+    """The outputs of a box along each axis: the last box may be smaller."""
+    return (
+        _count(axis_of(job, 0), firsts[0]),
+        _count(axis_of(job, 1), firsts[1]),
+        _count(axis_of(job, 2), firsts[2]),
+        _count(axis_of(job, 3), firsts[3]),
+    )
+
+
+@compiled
 def _count(axis: int, first: int) -> int:
-    """Outputs of a box along an axis: the last box may be smaller."""
     return min(word(axis, BOX), word(axis, COUNT) - first)
 
 
@@ -86,16 +103,21 @@ def _count(axis: int, first: int) -> int:
 
 @compiled
 def source_position(position: int, size: int, mode: int) -> int:
-    """Where a padded position lies in an axis of `size`; -1 for a padding zero."""
+    """Where a padded position lies in an axis of `size`; -1 for a zero.
+
+    Positions beyond all padding, which only tiles that hang over the border ask for, are zero too.
+    """
     if 0 <= position < size:
         return position
     if mode == 1:  # reflect: the border cell is not repeated
-        return -position if position < 0 else 2 * (size - 1) - position
-    if mode == 2:  # replicate
-        return 0 if position < 0 else size - 1
-    if mode == 3:  # circular
-        return position + size if position < 0 else position - size
-    return -1
+        position = -position if position < 0 else 2 * (size - 1) - position
+    elif mode == 2:  # replicate
+        position = 0 if position < 0 else size - 1
+    elif mode == 3:  # circular
+        position += size if position < 0 else -size
+    else:
+        return -1
+    return position if 0 <= position < size else -1
 
 
 @compiled
@@ -173,6 +195,8 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
                 for i in range(run):
                     pixel = shift(element, origin, i * step)
                     copy(element, shift(element, target, i * position), pixel, channels)
+        elif step == 1 and multiplier == 1:
+            transpose(element, origin, source_channel, channels, run, target, position)
         else:
             for c in range(channels):
                 plane = shift(element, origin, c // multiplier * source_channel)

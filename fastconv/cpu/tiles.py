@@ -28,9 +28,18 @@ from ..machine import Machine, machine
 from .emit import Emit
 
 
+def tile_heights(cpu: Machine) -> tuple[int, int, int]:
+    """Pixels in a tile of two vectors, and in two smaller tiles for the last pixels of a box.
+
+    The first is what the registers hold beside two weights and a pixel.
+    """
+    height = 14 if cpu.vector_registers >= 32 else 6
+    return height, height // 3 * 2, height // 3
+
+
 def tile_height(cpu: Machine) -> int:
-    """Pixels in a tile of two vectors: what the registers hold beside two weights and a pixel."""
-    return 14 if cpu.vector_registers >= 32 else 6
+    """Pixels in a whole tile."""
+    return tile_heights(cpu)[0]
 
 
 def planar_vectors(cpu: Machine, block: int) -> int:
@@ -38,8 +47,8 @@ def planar_vectors(cpu: Machine, block: int) -> int:
     return {1: 8, 6: 4, 8: 3}[block] if cpu.vector_registers >= 32 else {1: 8, 6: 2, 8: 1}[block]
 
 
-def _tile(vectors: int, pairwise: bool) -> Any:
-    """An intrinsic for one tile.
+def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
+    """An intrinsic for one tile of `tile_heights[size]` pixels.
 
     `pairwise` multiplies vector by vector instead of pixel by vector.
     """
@@ -64,7 +73,7 @@ def _tile(vectors: int, pairwise: bool) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
             _, sums, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
-            height, lanes = tile_height(machine()), e.lanes
+            height, lanes = tile_heights(machine())[size], e.lanes
             cells = [(m, v) for m in range(height) for v in range(vectors)]
             start, sums, lines, taps = e.at(start), e.at(sums), e.at(lines), e.at(taps)
             rows = [e.shift(start, e.times(start_step, m)) for m in range(height)]
@@ -101,8 +110,10 @@ def _tile(vectors: int, pairwise: bool) -> Any:
 # `start` has rows `start_step` apart (0: one row of biases serves all pixels), `sums` has rows of
 # `width` elements; `tap_count` and `depth` are at least 1. All arguments but `element` are
 # addresses or counts.
-outer_wide = _tile(2, pairwise=False)
-outer_narrow = _tile(1, pairwise=False)
+outer_wide = _tile(2)
+outer_wide_half = _tile(2, size=1)
+outer_wide_quarter = _tile(2, size=2)
+outer_narrow = _tile(1)
 
 # The same with x[lines[m] + taps[t] + c * step + v]: every channel meets its own weight.
 pairwise_wide = _tile(2, pairwise=True)

@@ -1,0 +1,128 @@
+"""Transposing in vector registers: between channels side by side and pixels side by side.
+
+A block of lanes x lanes is loaded by rows, turned by log2(lanes) rounds of shuffles, and stored by
+columns. Element by element the same costs four to six times as much: a store each, most of them
+to another cache line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from ..machine import machine
+from .compile import compiled
+from .emit import Emit, i32, i64
+from .memory import shift
+
+
+@intrinsic
+def lanes_of(typing: Any, element: Any) -> Any:
+    """Elements in a vector."""
+    lanes = machine().lanes(str(element.dtype))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return i64(lanes)
+
+    return types.int64(element), generate
+
+
+def _turned(e: Emit, rows: list[Any]) -> list[Any]:
+    """The columns of a square of vectors; each round exchanges halves of ever smaller squares."""
+    half = e.lanes // 2
+    while half:
+        made = list(rows)
+        first, second = [], []
+        for lane in range(e.lanes):
+            upper = lane & half
+            first.append(lane - upper if not upper else e.lanes + lane - half)
+            second.append(lane + half if not upper else e.lanes + lane)
+        for i in range(e.lanes):
+            if not i & half:
+                for goal, order in ((i, first), (i + half, second)):
+                    mask = ir.Constant(ir.VectorType(i32, e.lanes), order)
+                    made[goal] = e.builder.shuffle_vector(rows[i], rows[i + half], mask)
+        rows, half = made, half // 2
+    return rows
+
+
+def _mask(e: Emit, count: Any) -> Any:
+    """The lanes below `count`."""
+    b = e.builder
+    numbers = ir.VectorType(i64, e.lanes)
+    undefined = numbers(ir.Undefined)
+    seed = b.insert_element(undefined, count, i32(0))
+    limit = b.shuffle_vector(seed, undefined, ir.VectorType(i32, e.lanes)([0] * e.lanes))
+    return b.icmp_signed("<", numbers(list(range(e.lanes))), limit)
+
+
+def _masked(e: Emit, word: str, arguments: list[Any], result: Any) -> Any:
+    kind = {"float32": "f32", "float64": "f64", "int64": "i64"}[e.dtype]
+    name = f"llvm.masked.{word}.v{e.lanes}{kind}.p0"
+    module = e.builder.module
+    function = module.globals.get(name) or ir.Function(
+        module, ir.FunctionType(result, [a.type for a in arguments]), name
+    )
+    return e.builder.call(function, arguments)
+
+
+@intrinsic
+def _block(
+    typing: Any,
+    element: Any,
+    source: Any,
+    source_step: Any,
+    rows: Any,
+    columns: Any,
+    target: Any,
+    target_step: Any,
+) -> Any:
+    dtype = str(element.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        e = Emit(builder, dtype, machine().lanes(dtype))
+        _, source, source_step, rows, columns, target, target_step = args
+        source, target = e.at(source), e.at(target)
+        align, nothing = i32(e.align), e.vector(ir.Undefined)
+        present, wanted = _mask(e, columns), _mask(e, rows)
+        none = ir.VectorType(ir.IntType(1), e.lanes)(None)
+        loaded = []
+        for i in range(e.lanes):
+            mask = builder.select(builder.icmp_signed("<", i64(i), rows), present, none)
+            line = e.shift(source, e.times(source_step, i))
+            loaded.append(_masked(e, "load", [line, align, mask, nothing], e.vector))
+        for j, vector in enumerate(_turned(e, loaded)):
+            mask = builder.select(builder.icmp_signed("<", i64(j), columns), wanted, none)
+            line = e.shift(target, e.times(target_step, j))
+            _masked(e, "store", [vector, line, align, mask], ir.VoidType())
+        return context.get_dummy_value()
+
+    return types.void(element, *[types.int64] * 6), generate
+
+
+@compiled
+def transpose(
+    element: Any,
+    source: int,
+    source_step: int,
+    rows: int,
+    columns: int,
+    target: int,
+    target_step: int,
+) -> None:
+    """target[j * target_step + i] = source[i * source_step + j] for i < rows, j < columns"""
+    lanes = lanes_of(element)
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            _block(
+                element,
+                shift(element, source, i * source_step + j),
+                source_step,
+                min(lanes, rows - i),
+                min(lanes, columns - j),
+                shift(element, target, j * target_step + i),
+                target_step,
+            )
