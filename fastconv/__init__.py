@@ -9,6 +9,7 @@ from .config import show_config
 from .cpu.launch import get_threads, set_threads, threads
 from .functional import *
 from .geometry import receptive_field
+from .precision import get_precision, precision, set_precision
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""Choosing an algorithm: the first row of a table that neither refuses nor declines is taken.
+"""Choosing an algorithm: of the rows that neither refuse nor decline, the fastest by its estimate.
 
-To refuse is to be unable, to decline is to expect a later row to be faster: only the first binds
-somebody who asks for an algorithm by name.
+To refuse is to be unable; to decline is to be unwilling: only the first binds somebody who asks for
+an algorithm by name.
 A new algorithm is one file in `cpu` and one row of `ALGORITHMS`.
 """
 
@@ -20,10 +20,12 @@ from .borders import FoldedBorder
 from .cpu.activation import NAMES, activation_number
 from .cpu.engine import Correlations, WeightGradient, planar_block
 from .cpu.job import OUTER, PAIRWISE, PLANAR
+from .cpu.winograd_engine import Winograd
 from .dtypes import ComplexParts, Widened
 from .geometry import ConvGeometry, phase_count
 from .machine import machine
 from .plan import Decision, Engine, Verdict
+from .precision import get_precision
 
 
 class Algorithm(NamedTuple):
@@ -33,8 +35,9 @@ class Algorithm(NamedTuple):
     advantage: str
     refuses: Callable[[ConvGeometry, str, str], str | None]
     declines: Callable[[ConvGeometry, str, str], str | None]
-    share: Callable[[ConvGeometry, str, str], float]  # multiply-adds asked for / done
-    efficiency: float  # part of the fma peak that the multiply-adds done reach
+    work: Callable[[ConvGeometry, str, str], float]  # multiply-adds done, in empty lanes as well
+    efficiency: float  # part of the fma peak that they reach
+    packed: float  # times that the weights grow by packing
     make: Callable[[ConvGeometry, str, str, int], Engine]
 
 
@@ -65,6 +68,13 @@ def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> st
 def _correlations(form: int) -> Callable[[ConvGeometry, str, str, int], Engine]:
     def make(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
         return Correlations(geometry, dtype, operation, form, activation)
+
+    return make
+
+
+def _winograd(outputs: int) -> Callable[[ConvGeometry, str, str, int], Engine]:
+    def make(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
+        return Winograd(geometry, dtype, operation, outputs, activation)
 
     return make
 
@@ -100,18 +110,85 @@ def _planar_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
     return _share(row, machine().lanes(dtype)) * _share(targets, planar_block(targets))
 
 
+def _plain_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    return geometry.multiply_adds
+
+
+def _direct_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    work = geometry.multiply_adds / _direct_share(geometry, dtype, operation)
+    if _targets(geometry, operation) > machine().lanes(dtype):
+        return work
+    return 1.35 * work  # a tile of one vector is bound by its loads
+
+
+def _planar_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    return geometry.multiply_adds / _planar_share(geometry, dtype, operation)
+
+
 def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
     return "has no weight gradient" if operation == "weight_gradient" else None
 
 
 def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
-    planar, direct = (share(geometry, dtype, operation) for share in (_planar_share, _direct_share))
-    # A direct tile of one vector is bound by its loads, hence the handicap.
-    if _targets(geometry, operation) > machine().lanes(dtype) or planar < 0.9 * direct:
-        return (
-            f"lanes along pixels would be {planar:.0%} full, along the "
-            f"{_targets(geometry, operation)} output channels they are {direct:.0%} full"
-        )
+    targets = _targets(geometry, operation)
+    if targets > machine().lanes(dtype):
+        return f"{targets} output channels fill whole vectors"
+    if geometry.in_channels > 1 and _refuse_depthwise(geometry, dtype, operation) is None:
+        return "channels that do not mix fill the lanes without a broadcast"
+    return None
+
+
+def _refuse_winograd(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    g = geometry
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    if dtype == "int64":
+        return "its weights are fractions, so it cannot compute integers"
+    plane = slice(-2, None)
+    if 3 not in g.kernel_size[plane] or not {1, 3}.issuperset(g.kernel_size[plane]):
+        return f"needs kernels of 3 (or 1) along the last two axes, not {g.kernel_size}"
+    if set(g.stride[plane]) != {1} or set(g.dilation[plane]) != {1}:
+        return f"needs stride 1 and dilation 1, not {g.stride} and {g.dilation}"
+    if operation == "input_gradient" and set(g.stride) != {1}:
+        return f"its input gradient needs stride 1, not {g.stride}"
+    return None
+
+
+def _winograd_work(outputs: int) -> Callable[[ConvGeometry, str, str], float]:
+    """Multiply-adds of F(outputs, 3): the products, and its transforms as so many multiply-adds.
+
+    A transform of one product of one channel takes as long as TRANSFORM multiply-adds.
+    """
+
+    def work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+        g, lanes = geometry, machine().lanes(dtype)
+        size = g.in_size if operation == "input_gradient" else g.out_size
+        tile = [outputs if taps == 3 else 1 for taps in g.kernel_size[-2:]]
+        tiles = g.batch * math.prod(size[:-2]) * math.prod(map(_ceiling, size[-2:], tile))
+        products = math.prod(m + 2 if m > 1 else 1 for m in tile)
+        targets = _targets(g, operation)
+        sources = g.in_channels * g.out_channels // g.groups**2 // targets
+        wide, narrow = _ceiling(targets, lanes) * lanes, _ceiling(sources, lanes) * lanes
+        depth = math.prod(g.kernel_size[:-2])
+        each = depth * sources * wide + TRANSFORM * (wide + narrow)
+        return float(tiles * products * g.groups * each)
+
+    return work
+
+
+# Measured on ResNet and VGG layers (two cores of Zen 4, AVX-512, 2026-11).
+TRANSFORM = 11
+
+
+def _ceiling(count: int, multiple: int) -> int:
+    return -(-count // multiple)
+
+
+def _decline_winograd(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if get_precision() == "strict":
+        return "rounds more than a sum does, which set_precision has excluded"
+    if dtype != "float32":
+        return f"rounds more than a sum of {dtype} should; ask for it by name"
     return None
 
 
@@ -150,8 +227,9 @@ ALGORITHMS = (
         "one input channel per group: channels lie in the lanes, nothing is broadcast",
         _refuse_depthwise,
         _decline_depthwise,
-        lambda geometry, dtype, operation: 1.0,
+        _plain_work,
         0.2,
+        1.0,
         _correlations(PAIRWISE),
     ),
     Algorithm(
@@ -159,17 +237,39 @@ ALGORITHMS = (
         "lanes along the pixels of a row: few output channels leave none empty",
         _refuse_planar,
         _decline_planar,
-        _planar_share,
+        _planar_work,
         0.7,
+        1.0,
         _correlations(PLANAR),
+    ),
+    Algorithm(
+        "winograd_f4",
+        "4 x 4 outputs from 6 x 6 inputs: 2.25 products per output and channel instead of 9",
+        _refuse_winograd,
+        _decline_winograd,
+        _winograd_work(4),
+        0.85,
+        36 / 9,
+        _winograd(4),
+    ),
+    Algorithm(
+        "winograd_f2",
+        "2 x 2 outputs from 4 x 4 inputs: 4 products per output and channel instead of 9",
+        _refuse_winograd,
+        _decline_winograd,
+        _winograd_work(2),
+        0.85,
+        16 / 9,
+        _winograd(2),
     ),
     Algorithm(
         "direct",
         "register tiles of output channels by pixels, fits every geometry",
         _never,
         _never,
-        _direct_share,
+        _direct_work,
         0.85,
+        1.0,
         _make_direct,
     ),
     Algorithm(
@@ -177,25 +277,42 @@ ALGORITHMS = (
         "slow and obvious NumPy, for comparison",
         _never,
         _never,
-        lambda geometry, dtype, operation: 1.0,
+        _plain_work,
         0.002,
+        0.0,
         lambda geometry, dtype, operation, activation: Reference(geometry, operation, activation),
     ),
 )
 
 
-def _verdict(row: Algorithm, geometry: ConvGeometry, dtype: str, operation: str) -> Verdict:
-    cpu = machine()
-    flops = round(2 * geometry.multiply_adds / row.share(geometry, dtype, operation))
-    shapes = (geometry.input_shape, geometry.weight_shape, geometry.output_shape)
-    moved = sum(math.prod(shape) for shape in shapes) * (4 if dtype == "float32" else 8)
-    seconds = max(flops / (cpu.peak_flops(dtype) * row.efficiency), moved / cpu.copy_bandwidth)
+# Seconds per byte that weights cost where they stream from beyond the second-level cache, and per
+# element to pack them: one of these layers, measured as above.
+STREAMING = 1 / 40e9
+PACKING = 0.4e-9
+
+
+def _verdict(
+    row: Algorithm, geometry: ConvGeometry, dtype: str, operation: str, packed: bool
+) -> Verdict:
     refusal = row.refuses(geometry, dtype, operation)
-    doubt = None if refusal else row.declines(geometry, dtype, operation)
-    return Verdict(row.name, refusal, doubt, row.advantage, seconds, flops, moved)
+    if refusal is not None:
+        return Verdict(row.name, refusal, None, row.advantage, math.inf, 0, 0)
+    cpu = machine()
+    work = row.work(geometry, dtype, operation)
+    size = 4 if dtype == "float32" else 8
+    weights = row.packed * math.prod(geometry.weight_shape)
+    moved = sum(map(math.prod, (geometry.input_shape, geometry.output_shape))) + round(weights)
+    seconds = (
+        2 * work / (cpu.peak_flops(dtype) * row.efficiency) + size * moved / cpu.copy_bandwidth
+    )
+    if weights * size > cpu.level2_bytes:
+        seconds += weights * size * STREAMING
+    if not packed:
+        seconds += weights * PACKING
+    doubt = row.declines(geometry, dtype, operation)
+    return Verdict(row.name, None, doubt, row.advantage, seconds, round(2 * work), size * moved)
 
 
-@functools.lru_cache(maxsize=512)
 def plan_conv(
     op: str,
     geometry: ConvGeometry,
@@ -203,11 +320,29 @@ def plan_conv(
     operation: str,
     activation: str | None = None,
     algorithm: str = "auto",
+    packed: bool = False,
 ) -> tuple[Decision, Engine]:
     """The decision for a problem and the engine that carries it out.
 
+    If `packed`, weights are packed once for many calls, so their packing does not count.
+
     Raises ValueError for an unknown algorithm or one that refuses the problem, with its reason.
     """
+    precision = get_precision()
+    return _plan(op, geometry, dtype, operation, activation, algorithm, packed, precision)
+
+
+@functools.lru_cache(maxsize=512)
+def _plan(
+    op: str,
+    geometry: ConvGeometry,
+    dtype: np.dtype,
+    operation: str,
+    activation: str | None,
+    algorithm: str,
+    packed: bool,
+    precision: str,  # only a key: the rows ask for it themselves
+) -> tuple[Decision, Engine]:
     compute = compute_dtype(dtype)
     number = activation_number(op, activation, compute)
     if number and dtype.kind == "c":
@@ -219,10 +354,11 @@ def plan_conv(
     real = ComplexParts.geometry(geometry) if dtype.kind == "c" else geometry
     folded = operation == "input_gradient" and geometry.padding_mode != "zeros"
     problem = real.without_padding() if folded else real
-    verdicts = tuple(_verdict(row, problem, compute, operation) for row in ALGORITHMS)
+    verdicts = tuple(_verdict(row, problem, compute, operation, packed) for row in ALGORITHMS)
     names = [row.name for row in ALGORITHMS]
     if algorithm == "auto":
-        index = next(i for i, v in enumerate(verdicts) if v.refusal is None and v.doubt is None)
+        possible = [i for i, v in enumerate(verdicts) if v.refusal is None and v.doubt is None]
+        index = min(possible, key=lambda i: verdicts[i].seconds)
         reason = verdicts[index].advantage
     else:
         if algorithm not in names:

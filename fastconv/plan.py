@@ -69,7 +69,7 @@ class Decision:
         rows = [("", "algorithm", "MFLOP", "MB moved", "expected ms", "why")]
         for v in self.verdicts:
             chosen = v.algorithm == self.algorithm
-            against = v.refusal or v.doubt or f"possible; {self.algorithm} is preferred"
+            against = v.refusal or v.doubt or f"possible; {self.algorithm} should be faster"
             why = self.reason if chosen else against
             cost = (f"{v.flops / 1e6:.2f}", f"{v.moved_bytes / 1e6:.2f}", f"{v.seconds * 1e3:.3f}")
             rows.append(

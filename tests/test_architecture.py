@@ -15,6 +15,7 @@ PACKAGE = Path(fastconv.__file__).parent
 ORDER = (
     "_version",
     "arguments",
+    "precision",
     "geometry",
     "machine",
     "reference",

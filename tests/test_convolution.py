@@ -21,7 +21,7 @@ from conv_cases import (
 )
 
 import fastconv
-from fastconv.choose import plan_conv
+from fastconv import choose
 from fastconv.cpu import engine
 from fastconv.machine import machine
 from fastconv.plan import OPERATIONS
@@ -78,9 +78,9 @@ def tiny_cache(monkeypatch):
     """A second-level cache of 2 KiB: nearly every case falls into many boxes."""
     small = dataclasses.replace(machine(), level2_bytes=2048)
     monkeypatch.setattr(engine, "machine", lambda: small)
-    plan_conv.cache_clear()
+    choose._plan.cache_clear()
     yield
-    plan_conv.cache_clear()
+    choose._plan.cache_clear()
 
 
 @every_operation

@@ -93,7 +93,7 @@ def plan(
             f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"
         )
     threads = as_threads(op, threads)
-    decision, engine = plan_conv(op, geometry, result, "forward", activation, algorithm)
+    decision, engine = plan_conv(op, geometry, result, "forward", activation, algorithm, True)
     return ConvPlan(
         geometry,
         decision,

@@ -1,0 +1,76 @@
+"""How much rounding an algorithm may add for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PRECISIONS = ("default", "strict")
+
+_chosen = PRECISIONS[0]
+
+
+def set_precision(precision: str) -> None:
+    """Say how much rounding automatic choices may add, for all threads of the process.
+
+    Parameters
+    ----------
+    precision : {"default", "strict"}
+        "default" allows float32 convolutions by algorithms that save multiplications and round
+        more than a plain sum does: Winograd's (F(4, 3) about ten times as much, F(2, 3) twice).
+        "strict" allows sums of plain products only; so NaN and infinity then stay within the
+        windows that hold them.
+
+    Raises
+    ------
+    ValueError
+        If it is neither of them.
+
+    Notes
+    -----
+    ``algorithm=`` goes before: who names an algorithm gets it. A plan keeps what was chosen when it
+    was made.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.set_precision("strict")
+    >>> fastconv.get_precision()
+    'strict'
+    >>> fastconv.set_precision("default")
+    """
+    global _chosen
+    if precision not in PRECISIONS:
+        raise ValueError(f"set_precision: precision must be one of {PRECISIONS}, not {precision!r}")
+    _chosen = precision
+
+
+def get_precision() -> str:
+    """What `set_precision` has set.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_precision()
+    'default'
+    """
+    return _chosen
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Use a precision within a ``with`` block; see `set_precision`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.precision("strict"):
+    ...     fastconv.get_precision()
+    'strict'
+    """
+    before = _chosen
+    set_precision(name)
+    try:
+        yield
+    finally:
+        set_precision(before)
