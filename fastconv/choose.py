@@ -17,7 +17,7 @@ import numpy as np
 from . import reference
 from .arrays import compute_dtype
 from .borders import FoldedBorder
-from .cpu.activation import NAMES, activation_number
+from .cpu.activation import check_activation
 from .cpu.engine import Correlations, WeightGradient, planar_block
 from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .cpu.winograd_engine import Winograd
@@ -38,7 +38,7 @@ class Algorithm(NamedTuple):
     work: Callable[[ConvGeometry, str, str], float]  # multiply-adds done, in empty lanes as well
     efficiency: float  # part of the fma peak that they reach
     packed: float  # times that the weights grow by packing
-    make: Callable[[ConvGeometry, str, str, int], Engine]
+    make: Callable[[ConvGeometry, str, str, str | None], Engine]
 
 
 def _never(geometry: ConvGeometry, dtype: str, operation: str) -> None:
@@ -65,21 +65,23 @@ def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> st
     return None
 
 
-def _correlations(form: int) -> Callable[[ConvGeometry, str, str, int], Engine]:
-    def make(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
+def _correlations(form: int) -> Callable[[ConvGeometry, str, str, str | None], Engine]:
+    def make(geometry: ConvGeometry, dtype: str, operation: str, activation: str | None) -> Engine:
         return Correlations(geometry, dtype, operation, form, activation)
 
     return make
 
 
-def _winograd(outputs: int) -> Callable[[ConvGeometry, str, str, int], Engine]:
-    def make(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
+def _winograd(outputs: int) -> Callable[[ConvGeometry, str, str, str | None], Engine]:
+    def make(geometry: ConvGeometry, dtype: str, operation: str, activation: str | None) -> Engine:
         return Winograd(geometry, dtype, operation, outputs, activation)
 
     return make
 
 
-def _make_direct(geometry: ConvGeometry, dtype: str, operation: str, activation: int) -> Engine:
+def _make_direct(
+    geometry: ConvGeometry, dtype: str, operation: str, activation: str | None
+) -> Engine:
     if operation == "weight_gradient":
         return WeightGradient(geometry, dtype)
     return Correlations(geometry, dtype, operation, OUTER, activation)
@@ -195,7 +197,7 @@ def _decline_winograd(geometry: ConvGeometry, dtype: str, operation: str) -> str
 class Reference:
     """The definition of right as an engine."""
 
-    def __init__(self, geometry: ConvGeometry, operation: str, activation: int) -> None:
+    def __init__(self, geometry: ConvGeometry, operation: str, activation: str | None) -> None:
         self._geometry, self._operation, self._activation = geometry, operation, activation
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
@@ -211,7 +213,7 @@ class Reference:
             result = reference.conv_transpose(self._geometry, source, weight, bias)
         else:
             result = reference.conv_weight(self._geometry, source, weight)
-        np.copyto(target, reference.activation(NAMES[self._activation], result))
+        np.copyto(target, reference.activation(self._activation, result))
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
@@ -276,7 +278,7 @@ ALGORITHMS = (
         "reference",
         "slow and obvious NumPy, for comparison",
         _never,
-        _never,
+        lambda geometry, dtype, operation: "it is there to compare with",
         _plain_work,
         0.002,
         0.0,
@@ -344,13 +346,13 @@ def _plan(
     precision: str,  # only a key: the rows ask for it themselves
 ) -> tuple[Decision, Engine]:
     compute = compute_dtype(dtype)
-    number = activation_number(op, activation, compute)
-    if number and dtype.kind == "c":
+    check_activation(op, activation, compute)
+    if activation and dtype.kind == "c":
         raise TypeError(f"{op}: activation {activation!r} of {dtype} is not defined")
-    if number and dtype == np.uint64:  # summed in int64, where large numbers look negative
+    if activation and dtype == np.uint64:  # summed in int64, where large numbers look negative
         if activation != "relu":
             raise TypeError(f"{op}: activation {activation!r} of {dtype} is not supported")
-        number = 0
+        activation = None
     real = ComplexParts.geometry(geometry) if dtype.kind == "c" else geometry
     folded = operation == "input_gradient" and geometry.padding_mode != "zeros"
     problem = real.without_padding() if folded else real
@@ -366,7 +368,7 @@ def _plan(
         index, reason = names.index(algorithm), "asked for by algorithm="
         if verdicts[index].refusal is not None:
             raise ValueError(f"{op}: algorithm {algorithm!r}: {verdicts[index].refusal}")
-    engine = ALGORITHMS[index].make(problem, compute, operation, number)
+    engine = ALGORITHMS[index].make(problem, compute, operation, activation)
     if folded:
         engine = FoldedBorder(engine, real)
     if dtype.kind == "c":

@@ -30,8 +30,12 @@ class Machine:
     copy_bandwidth: float = 10e9  # bytes/s; an assumption, for estimates only
 
     def peak_flops(self, dtype: str) -> float:
-        """Estimated operations per second of all cores: two multiply-adds per lane and cycle."""
-        return self.cores * self.lanes(dtype) * 4 * self.megahertz * 1e6
+        """Estimated operations per second of all cores: two multiply-adds per lane and cycle.
+
+        Zen 4 does each half of a 512-bit vector in a cycle of its own.
+        """
+        per_cycle = 1 if self.name == "znver4" and self.vector_bytes == 64 else 2
+        return self.cores * self.lanes(dtype) * 2 * per_cycle * self.megahertz * 1e6
 
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` in one vector."""

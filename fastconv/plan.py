@@ -58,6 +58,13 @@ class Decision:
     reason: str
     verdicts: tuple[Verdict, ...]
 
+    def _against(self, other: Verdict) -> str:
+        """Why a possible algorithm was not taken."""
+        seconds = next(v.seconds for v in self.verdicts if v.algorithm == self.algorithm)
+        if other.seconds < seconds:
+            return "possible"
+        return f"possible; {self.algorithm} should be faster"
+
     def table(self) -> Table:
         """The rows as aligned text."""
         g = self.geometry
@@ -69,7 +76,7 @@ class Decision:
         rows = [("", "algorithm", "MFLOP", "MB moved", "expected ms", "why")]
         for v in self.verdicts:
             chosen = v.algorithm == self.algorithm
-            against = v.refusal or v.doubt or f"possible; {self.algorithm} should be faster"
+            against = v.refusal or v.doubt or self._against(v)
             why = self.reason if chosen else against
             cost = (f"{v.flops / 1e6:.2f}", f"{v.moved_bytes / 1e6:.2f}", f"{v.seconds * 1e3:.3f}")
             rows.append(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .activation import activate
 from .compile import compiled, kernel
 from .job import (
     ACTIVATION,
@@ -27,6 +26,7 @@ from .job import (
     LINES_AT,
     PAIRWISE,
     SOURCE_GROUP,
+    STEPS_AT,
     SUMS_AT,
     TAP_COUNT,
     TAPS_AT,
@@ -35,8 +35,8 @@ from .job import (
     THREAD_BYTES,
 )
 from .lowering import TARGET
-from .memory import copy, shift, word
-from .outer import outer
+from .memory import call, copy, shift, word
+from .outer import outer, set_steps
 from .pack import axis_of, block_width, enter_box
 from .tiles import pairwise_narrow, pairwise_wide
 from .unpack import store_run
@@ -87,24 +87,30 @@ def _block(
 ) -> None:
     """All pixels of a box for one block of output channels."""
     height, full = word(job, LINES), word(job, BLOCK)
-    sums, channel = work + word(job, SUMS_AT), word(job, TARGET_CHANNEL)
-    pixel = word(axis_of(job, 3), TARGET)
+    channel, pixel = word(job, TARGET_CHANNEL), word(axis_of(job, 3), TARGET)
     width = block_width(remaining, full, word(job, LANES))
+    sums, steps = work + word(job, SUMS_AT), work + word(job, STEPS_AT)
+    set_steps(steps, height, width)
+    in_place = channel == 1 and width <= remaining and word(job, ACTIVATION) == 0
     for first in range(0, pixels, height):
         lines = work + word(job, LINES_AT) + 8 * first
-        rows, columns = min(height, pixels - first), min(width, remaining)
-        _tile(element, job, sums, bias, x, lines, rows, weights, width)
-        if word(job, ACTIVATION):
-            activate(element, sums, rows * width, word(job, ACTIVATION))
         goals = work + word(job, GOALS_AT) + 8 * first
-        _store(element, target, goals, pixel, channel, sums, width, rows, columns)
+        rows, columns = min(height, pixels - first), min(width, remaining)
+        if in_place:
+            _tile(element, job, target, goals, bias, x, lines, rows, weights, width)
+        else:
+            _tile(element, job, sums, steps, bias, x, lines, rows, weights, width)
+            if word(job, ACTIVATION):
+                call(word(job, ACTIVATION), sums, 0, 0, rows * width, 0)
+            _store(element, target, goals, pixel, channel, sums, width, rows, columns)
 
 
 @compiled
 def _tile(
     element: Any,
     job: int,
-    sums: int,
+    y: int,
+    goals: int,
     bias: int,
     x: int,
     lines: int,
@@ -117,15 +123,30 @@ def _tile(
     depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
     wide, height = width == word(job, BLOCK), word(job, LINES)
     if count == 0:  # a phase that no weight reaches
-        for i in range(height):
-            copy(element, shift(element, sums, i * width), bias, width)
+        for i in range(rows):
+            copy(element, shift(element, y, word(goals, i)), bias, width)
     elif word(job, FORM) == PAIRWISE:
         if wide:
-            pairwise_wide(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
+            pairwise_wide(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
         else:
-            pairwise_narrow(element, sums, bias, 0, x, lines, taps, count, depth, step, weights)
+            pairwise_narrow(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
     else:
-        outer(element, sums, bias, x, lines, rows, taps, count, depth, step, weights, height, wide)
+        outer(
+            element,
+            y,
+            goals,
+            bias,
+            x,
+            lines,
+            rows,
+            taps,
+            count,
+            depth,
+            step,
+            weights,
+            height,
+            wide,
+        )
 
 
 @compiled

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import recycling
 from ..geometry import ConvGeometry
 from ..machine import machine
 from . import launch
+from .activation import activation_address
 from .direct import correlate
 from .gradients import reduce_weight, weight_partials
 from .job import (
@@ -107,9 +109,15 @@ class Correlations:
     """
 
     def __init__(
-        self, geometry: ConvGeometry, dtype: str, operation: str, form: int, activation: int = 0
+        self,
+        geometry: ConvGeometry,
+        dtype: str,
+        operation: str,
+        form: int,
+        activation: str | None = None,
     ) -> None:
-        self.geometry, self.dtype, self.form, self.activation = geometry, dtype, form, activation
+        self.geometry, self.dtype, self.form = geometry, dtype, form
+        self.activation = activation_address(activation, dtype)
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
         self._jobs: dict[tuple, tuple[Launch, ...]] = {}
@@ -182,7 +190,7 @@ class Correlations:
 
     def _pack_rows(self, weight: np.ndarray, job: np.ndarray, size: int) -> np.ndarray:
         """The weights of one correlation as tile rows."""
-        rows = np.empty(size, weight.dtype)
+        rows = recycling.empty((size,), weight.dtype)
         operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
         items = self.groups * self._blocks()[1]
         launch.run(pack_weights, self.dtype, job, operands, items, launch.thread_count(size))
@@ -204,7 +212,9 @@ class Correlations:
         for axes, _, places, _ in self._lower(lifted, lifted, plain):
             rows = row_offsets(axes, places, lifted[2:], depth, source_step)
             words = [self.targets, blocks, block, lanes, len(rows), group_step, target_step]
-            job = np.concatenate([np.array(words, np.int64), rows])
+            order = np.argsort(rows, kind="stable")
+            beyond = np.zeros(machine().lanes(self.dtype), np.int64)
+            job = np.concatenate([np.array(words, np.int64), rows, rows[order], order, beyond])
             jobs.append((job, self.groups * blocks * len(rows) * block))
         self._packing = ((steps, plain), jobs)
         return jobs

@@ -26,12 +26,14 @@ from .job import (
     LINES,
     LINES_AT,
     SOURCE_GROUP,
+    STEPS_AT,
     TARGET_CHANNEL,
     TARGETS,
     THREAD_BYTES,
 )
 from .lowering import BOX, BOXES, COUNT
 from .memory import clear, copy, load, set_word, shift, store, word
+from .outer import set_steps
 from .pack import axis_of, block_width, enter_box, line_step
 from .tiles import outer_narrow, outer_wide
 
@@ -144,18 +146,41 @@ def _add_box(
     runs, lines = pixels // run, work + word(job, LINES_AT)
     for i in range(runs):
         set_word(lines, i, word(lines, i * run))
-    step = line_step(job, 3)
+    step, steps = line_step(job, 3), work + word(job, STEPS_AT)
+    set_steps(steps, height, columns)
     for r in range(0, word(extra, G_PADDED), height):
         sums = shift(element, partial, r * columns)
         before = shift(element, start, r * start_step)
         here = rows + 8 * r
         if columns == word(job, LANES):
             outer_narrow(
-                element, sums, before, start_step, source, here, lines, runs, run, step, packed
+                element,
+                sums,
+                steps,
+                before,
+                start_step,
+                source,
+                here,
+                lines,
+                runs,
+                run,
+                step,
+                packed,
             )
         else:
             outer_wide(
-                element, sums, before, start_step, source, here, lines, runs, run, step, packed
+                element,
+                sums,
+                steps,
+                before,
+                start_step,
+                source,
+                here,
+                lines,
+                runs,
+                run,
+                step,
+                packed,
             )
 
 

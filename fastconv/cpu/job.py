@@ -46,8 +46,8 @@ OUTER, PAIRWISE, PLANAR, TRANSFORMED = range(4)
 (FORM, GROUPS, CHANNELS, TARGETS, MULTIPLIER, DIRECT, TAP_COUNT, DEPTH, DEPTH_STEP) = range(9)
 (LANES, LINES, BLOCK, BLOCKS, BLOCK_SIZE, ACTIVATION) = range(9, 15)
 (SOURCE_CHANNEL, SOURCE_GROUP, TARGET_CHANNEL, POSITION, PLANE) = range(15, 20)
-(TAPS_AT, LINES_AT, GOALS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 26)
-(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, HEADER) = range(26, 32)
+(TAPS_AT, LINES_AT, GOALS_AT, STEPS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 27)
+(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, HEADER) = range(27, 33)
 
 # Pixels of a box: their two tables of offsets stay within a corner of the second-level cache.
 MOST_PIXELS = 4096
@@ -262,7 +262,8 @@ def _lay_out_workspace(job: Any, axes: Any, item_size: int, buffer: int) -> None
         sums *= job[LANES]
     job[LINES_AT] = _aligned(where)
     job[GOALS_AT] = job[LINES_AT] + _aligned(table)
-    job[SUMS_AT] = job[GOALS_AT] + _aligned(table)
+    job[STEPS_AT] = job[GOALS_AT] + _aligned(table)
+    job[SUMS_AT] = job[STEPS_AT] + _aligned(8 * job[LINES])
     job[BUFFER_AT] = job[SUMS_AT] + _aligned(sums)
     # Vectors may reach beyond the last position.
     slack = max(2 * job[LANES], job[BLOCK])

@@ -17,36 +17,20 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import prange
-from numba.core import types
-from numba.extending import intrinsic
 
 from ..arguments import as_int
 from .compile import OPTIONS, Kernel, cached
+from .memory import call
 
 # Below this many multiply-adds (or elements moved) a second thread costs more than it brings.
 SERIAL_WORK = 60_000
 
 
-@intrinsic
-def _call(
-    typing: Any, address: Any, job: Any, operands: Any, begin: Any, end: Any, thread: Any
-) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        number, pointer = ir.IntType(64), ir.PointerType()
-        machine_type = ir.FunctionType(ir.VoidType(), [pointer] + [number] * 5)
-        function = builder.inttoptr(args[0], machine_type.as_pointer())
-        builder.call(function, [pointer(None), *args[1:]])
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 6), generate
-
-
 @cached
 @numba.njit(**OPTIONS)
 def _serial(address: int, job: Any, operands: Any, count: int) -> None:
-    _call(address, job.ctypes.data, operands.ctypes.data, 0, count, 0)
+    call(address, job.ctypes.data, operands.ctypes.data, 0, count, 0)
 
 
 @cached
@@ -55,7 +39,7 @@ def _parallel(address: int, job: Any, operands: Any, count: int, threads: int) -
     job_address, operands_address = job.ctypes.data, operands.ctypes.data
     for thread in prange(threads):
         begin, end = thread * count // threads, (thread + 1) * count // threads
-        _call(address, job_address, operands_address, begin, end, thread)
+        call(address, job_address, operands_address, begin, end, thread)
 
 
 def run(

@@ -113,3 +113,18 @@ def clear(typing: Any, element: Any, target: Any, count: Any) -> Any:
 
 def _memory_function(arguments: list[Any]) -> ir.FunctionType:
     return ir.FunctionType(ir.VoidType(), [*arguments, ir.IntType(1)])
+
+
+@intrinsic
+def call(
+    typing: Any, address: Any, job: Any, operands: Any, begin: Any, end: Any, thread: Any
+) -> Any:
+    """Call the kernel at an address, see `compile`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        machine_type = ir.FunctionType(ir.VoidType(), [_pointer] + [_i64] * 5)
+        function = builder.inttoptr(args[0], machine_type.as_pointer())
+        builder.call(function, [_pointer(None), *args[1:]])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate

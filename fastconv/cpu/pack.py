@@ -45,7 +45,7 @@ from .lowering import (
     WHERE_AT,
 )
 from .memory import clear, copy, load, set_word, shift, store, word
-from .transpose import transpose
+from .transpose import lanes_of, to_table, transpose
 
 
 @compiled
@@ -288,7 +288,8 @@ def _fill_lines(job: int, firsts: Any, counts: Any, work: int) -> int:
 
 # ---- weights ----------------------------------------------------------------------------------
 
-# Words of a weight job; the row offsets follow.
+# Words of a weight job. Three tables of one word per row follow: the offsets of the rows in the
+# weight; the same sorted; which row each of these is, with as many words more as there are lanes.
 (W_TARGETS, W_BLOCKS, W_BLOCK, W_LANES, W_ROWS, W_GROUP, W_TARGET, W_HEADER) = range(8)
 
 
@@ -306,16 +307,35 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
     """
     weight, packed = word(operands, 0), word(operands, 1)
     targets, blocks, rows = word(job, W_TARGETS), word(job, W_BLOCKS), word(job, W_ROWS)
-    full, target_step = word(job, W_BLOCK), word(job, W_TARGET)
+    full, target_step, lanes = word(job, W_BLOCK), word(job, W_TARGET), lanes_of(element)
+    sources = job + 8 * (W_HEADER + rows)
+    numbers = sources + 8 * rows
     for item in range(begin, end):
         first = item % blocks * full
         width = block_width(targets - first, full, word(job, W_LANES))
         present = min(width, targets - first)
         origin = item // blocks * word(job, W_GROUP) + first * target_step
         block = shift(element, packed, item * rows * full)
-        for r in range(rows):
-            row = shift(element, weight, origin + word(job, W_HEADER + r))
-            for v in range(present):
-                store(element, block, r * width + v, load(element, row, v * target_step))
-            for v in range(present, width):
-                store(element, block, r * width + v, 0)
+        if present < width:
+            clear(element, block, rows * width)
+        r = 0
+        while r < rows:
+            run = _run(sources, r, min(rows, r + lanes))
+            row = shift(element, weight, origin + word(sources, r))
+            if run < 4:
+                run, goal = 1, word(numbers, r) * width
+                for v in range(present):
+                    store(element, block, goal + v, load(element, row, v * target_step))
+            else:
+                for v in range(0, present, lanes):
+                    to_table(
+                        element,
+                        shift(element, row, v * target_step),
+                        target_step,
+                        min(lanes, present - v),
+                        run,
+                        shift(element, block, v),
+                        width,
+                        numbers + 8 * r,
+                    )
+            r += run

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .activation import activate
 from .compile import compiled, kernel
 from .job import (
     ACTIVATION,
@@ -33,7 +32,7 @@ from .job import (
     THREAD_BYTES,
 )
 from .lowering import BOX, BOXES, COUNT, TARGET
-from .memory import load, shift, store, word
+from .memory import call, load, shift, store, word
 from .pack import axis_of, enter_box
 from .tiles import planar_1, planar_6, planar_8
 
@@ -106,7 +105,7 @@ def _block(
         else:
             planar_6(element, sums, bias, x, here, taps, count, depth, step, weights)
         if word(job, ACTIVATION):
-            activate(element, sums, rows * group * lanes, word(job, ACTIVATION))
+            call(word(job, ACTIVATION), sums, 0, 0, rows * group * lanes, 0)
         goals = work + word(job, GOALS_AT) + 8 * first
         for k in range(rows):
             for s in range(min(group, lines - first)):

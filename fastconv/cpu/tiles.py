@@ -57,7 +57,8 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
     def tile(
         typing: Any,
         element: Any,
-        sums: Any,
+        y: Any,
+        goals: Any,
         start: Any,
         start_step: Any,
         x: Any,
@@ -72,10 +73,10 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
-            _, sums, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
+            _, y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
             height, lanes = tile_heights(machine())[size], e.lanes
             cells = [(m, v) for m in range(height) for v in range(vectors)]
-            start, sums, lines, taps = e.at(start), e.at(sums), e.at(lines), e.at(taps)
+            start, goals, lines, taps = e.at(start), e.at(goals), e.at(lines), e.at(taps)
             rows = [e.shift(start, e.times(start_step, m)) for m in range(height)]
             pixels = [e.shift(e.at(x), e.integer(lines, m)) for m in range(height)]
             acc = [e.load(rows[m], v * lanes) for m, v in cells]
@@ -96,20 +97,20 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
                             i = m * vectors + v
                             acc[i] = e.fma(pixel, weight[v], acc[i])
                     state[:] = [e.shift(row, vectors * lanes), *acc]
+            ends = [e.shift(e.at(y), e.integer(goals, m)) for m in range(height)]
             for (m, v), value in zip(cells, state[1:]):
-                e.store(value, sums, (m * vectors + v) * lanes)
+                e.store(value, ends[m], v * lanes)
             return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 10), generate
+        return types.void(element, *[types.int64] * 11), generate
 
     return tile
 
 
-# sums[m, v] = start[m, v] + sum over t, c of
-#              x[lines[m] + taps[t] + c * step] * weights[(t * depth + c) * width + v]
-# `start` has rows `start_step` apart (0: one row of biases serves all pixels), `sums` has rows of
-# `width` elements; `tap_count` and `depth` are at least 1. All arguments but `element` are
-# addresses or counts.
+# y[goals[m] + v] = start[m, v] + sum over t, c of
+#                   x[lines[m] + taps[t] + c * step] * weights[(t * depth + c) * width + v]
+# `start` has rows `start_step` apart (0: one row of biases serves all pixels); `tap_count` and
+# `depth` are at least 1. All arguments but `element` are addresses or counts.
 outer_wide = _tile(2)
 outer_wide_half = _tile(2, size=1)
 outer_wide_quarter = _tile(2, size=2)

@@ -69,38 +69,53 @@ def _masked(e: Emit, word: str, arguments: list[Any], result: Any) -> Any:
     return e.builder.call(function, arguments)
 
 
-@intrinsic
-def _block(
-    typing: Any,
-    element: Any,
-    source: Any,
-    source_step: Any,
-    rows: Any,
-    columns: Any,
-    target: Any,
-    target_step: Any,
-) -> Any:
-    dtype = str(element.dtype)
+def _square(by_table: bool) -> Any:
+    """An intrinsic that transposes at most lanes x lanes elements.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        e = Emit(builder, dtype, machine().lanes(dtype))
-        _, source, source_step, rows, columns, target, target_step = args
-        source, target = e.at(source), e.at(target)
-        align, nothing = i32(e.align), e.vector(ir.Undefined)
-        present, wanted = _mask(e, columns), _mask(e, rows)
-        none = ir.VectorType(ir.IntType(1), e.lanes)(None)
-        loaded = []
-        for i in range(e.lanes):
-            mask = builder.select(builder.icmp_signed("<", i64(i), rows), present, none)
-            line = e.shift(source, e.times(source_step, i))
-            loaded.append(_masked(e, "load", [line, align, mask, nothing], e.vector))
-        for j, vector in enumerate(_turned(e, loaded)):
-            mask = builder.select(builder.icmp_signed("<", i64(j), columns), wanted, none)
-            line = e.shift(target, e.times(target_step, j))
-            _masked(e, "store", [vector, line, align, mask], ir.VoidType())
-        return context.get_dummy_value()
+    Columns go to `target_step` apart, or to where a table says in units of it.
+    """
 
-    return types.void(element, *[types.int64] * 6), generate
+    @intrinsic
+    def block(
+        typing: Any,
+        element: Any,
+        source: Any,
+        source_step: Any,
+        rows: Any,
+        columns: Any,
+        target: Any,
+        target_step: Any,
+        table: Any,
+    ) -> Any:
+        dtype = str(element.dtype)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            e = Emit(builder, dtype, machine().lanes(dtype))
+            _, source, source_step, rows, columns, target, target_step, table = args
+            source, target, table = e.at(source), e.at(target), e.at(table)
+            align, nothing = i32(e.align), e.vector(ir.Undefined)
+            present, wanted = _mask(e, columns), _mask(e, rows)
+            none = ir.VectorType(ir.IntType(1), e.lanes)(None)
+            loaded = []
+            for i in range(e.lanes):
+                mask = builder.select(builder.icmp_signed("<", i64(i), rows), present, none)
+                line = e.shift(source, e.times(source_step, i))
+                loaded.append(_masked(e, "load", [line, align, mask, nothing], e.vector))
+            for j, vector in enumerate(_turned(e, loaded)):
+                mask = builder.select(builder.icmp_signed("<", i64(j), columns), wanted, none)
+                place = e.integer(table, j) if by_table else j
+                line = e.shift(target, e.times(target_step, place))
+                _masked(e, "store", [vector, line, align, mask], ir.VoidType())
+            return context.get_dummy_value()
+
+        return types.void(element, *[types.int64] * 7), generate
+
+    return block
+
+
+# target[place(j) * target_step + i] = source[i * source_step + j] for i < rows, j < columns, both
+# at most the lanes, where place(j) is j or table[j]; the table is read for all lanes.
+_to_steps, to_table = _square(False), _square(True)
 
 
 @compiled
@@ -117,7 +132,7 @@ def transpose(
     lanes = lanes_of(element)
     for i in range(0, rows, lanes):
         for j in range(0, columns, lanes):
-            _block(
+            _to_steps(
                 element,
                 shift(element, source, i * source_step + j),
                 source_step,
@@ -125,4 +140,5 @@ def transpose(
                 min(lanes, columns - j),
                 shift(element, target, j * target_step + i),
                 target_step,
+                0,
             )

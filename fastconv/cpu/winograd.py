@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .activation import activate
 from .compile import compiled, kernel
 from .job import (
     ACTIVATION,
@@ -30,13 +29,14 @@ from .job import (
     LINES,
     LINES_AT,
     SOURCE_GROUP,
+    STEPS_AT,
     TAPS_AT,
     TARGET_CHANNEL,
     TARGETS,
 )
 from .lowering import BOX, GATHERED, OFFSETS_AT, PITCH, SPAN, STEP, TAPS
-from .memory import clear, load, set_word, shift, store, word
-from .outer import outer
+from .memory import call, clear, load, set_word, shift, store, word
+from .outer import outer, set_steps
 from .pack import (
     W_BLOCK,
     W_BLOCKS,
@@ -73,6 +73,7 @@ from .transforms import (
     weight_4x1,
     weight_4x4,
 )
+from .transpose import lanes_of, transpose
 from .unpack import store_run
 
 # What Winograd needs beside a job: outputs of a tile and their products, sizes of the result,
@@ -194,7 +195,7 @@ def _multiply(
         word(job, DEPTH),
     )
     height, block, products = word(job, LINES), word(job, BLOCK), word(extra, PRODUCTS)
-    size = word(job, BLOCK_SIZE) // products
+    size, steps = word(job, BLOCK_SIZE) // products, work + word(job, STEPS_AT)
     for e in range(products):
         v = shift(element, work + word(extra, V_AT), e * word(extra, V_PLANE))
         for b in range(first, last):
@@ -202,10 +203,12 @@ def _multiply(
             u = shift(element, weights, b * word(job, BLOCK_SIZE) + e * size)
             index = ((b - first) * products + e) * word(extra, M_PLANE)
             m = shift(element, work + word(extra, M_AT), index)
+            set_steps(steps, height, width)
             for t in range(0, tiles, height):
                 outer(
                     element,
                     shift(element, m, t * width),
+                    steps,
                     zeros,
                     v,
                     lines + 8 * t,
@@ -256,7 +259,7 @@ def _leave(
                 for r in range(min(rows, bottom)):
                     line = shift(element, out, r * row)
                     if word(job, ACTIVATION):
-                        activate(element, line, pixels * width, word(job, ACTIVATION))
+                        call(word(job, ACTIVATION), line, 0, 0, pixels * width, 0)
                     goal = shift(element, target, word(goals, t) + r * word(extra, ROW_STEP))
                     step, channel = word(extra, COLUMN_STEP), word(job, TARGET_CHANNEL)
                     store_run(element, goal, step, channel, line, width, pixels, channels)
@@ -314,36 +317,60 @@ def transform_weights(
         clear(element, scratch, taps * full)
         for d in range(depths):
             for c in range(channels):
-                for t in range(taps):
-                    row = word(job, W_HEADER + (d * taps + t) * channels + c)
-                    for k in range(present):
-                        value = load(element, origin, row + k * step)
-                        store(element, scratch, t * width + k, value)
+                rows_at = job + 8 * (W_HEADER + d * taps * channels + c)
+                flipped = _gather(
+                    element, origin, rows_at, channels, taps, step, scratch, width, present
+                )
                 goal = shift(element, u, (d * channels + c) * width)
-                _transform_weight(element, job, extra, scratch, goal, plane, width)
+                _transform_weight(element, job, extra, scratch, flipped, goal, plane, width)
+
+
+@compiled
+def _gather(
+    element: Any,
+    weight: int,
+    offsets: int,
+    channels: int,
+    taps: int,
+    step: int,
+    scratch: int,
+    width: int,
+    present: int,
+) -> bool:
+    """scratch[t, k] = tap t of the filter of one channel; returns whether they lie backwards."""
+    first, last = word(offsets, 0), word(offsets, (taps - 1) * channels)
+    forward, backward = last - first == taps - 1, first - last == taps - 1
+    if forward or backward:
+        source = shift(element, weight, min(first, last))
+        transpose(element, source, step, present, taps, scratch, width)
+        return backward and taps > 1
+    for t in range(taps):
+        for k in range(present):
+            value = load(element, weight, word(offsets, t * channels) + k * step)
+            store(element, scratch, t * width + k, value)
+    return False
 
 
 @compiled
 def _transform_weight(
-    element: Any, job: int, extra: int, w: int, u: int, plane: int, width: int
+    element: Any, job: int, extra: int, w: int, flipped: bool, u: int, plane: int, width: int
 ) -> None:
     """The filter of one channel, one block of output channels."""
-    vectors, rows, columns = (
-        width // word(job, W_LANES),
-        word(extra, U_ROWS),
-        word(extra, U_COLUMNS),
-    )
+    rows, columns, vectors = word(extra, U_ROWS), word(extra, U_COLUMNS), width // lanes_of(element)
+    column = width
+    if flipped:
+        w, column = shift(element, w, (word(extra, U_TAPS) - 1) * width), -width
     if columns == 4:
         if rows == 4:
-            weight_4x4(element, w, 3 * width, width, u, plane, vectors)
+            weight_4x4(element, w, 3 * column, column, u, plane, vectors)
         else:
-            weight_1x4(element, w, width, width, u, plane, vectors)
+            weight_1x4(element, w, column, column, u, plane, vectors)
     elif columns == 2:
         if rows == 2:
-            weight_2x2(element, w, 3 * width, width, u, plane, vectors)
+            weight_2x2(element, w, 3 * column, column, u, plane, vectors)
         else:
-            weight_1x2(element, w, width, width, u, plane, vectors)
+            weight_1x2(element, w, column, column, u, plane, vectors)
     elif rows == 4:
-        weight_4x1(element, w, width, width, u, plane, vectors)
+        weight_4x1(element, w, column, column, u, plane, vectors)
     else:
-        weight_2x1(element, w, width, width, u, plane, vectors)
+        weight_2x1(element, w, column, column, u, plane, vectors)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
+from .. import recycling
 from ..geometry import ConvGeometry
 from ..machine import machine
 from . import launch
@@ -131,7 +132,12 @@ class Winograd(Correlations):
     """The forward operation or the input gradient through tiles of `outputs` per filtered axis."""
 
     def __init__(
-        self, geometry: ConvGeometry, dtype: str, operation: str, outputs: int, activation: int = 0
+        self,
+        geometry: ConvGeometry,
+        dtype: str,
+        operation: str,
+        outputs: int,
+        activation: str | None = None,
     ) -> None:
         super().__init__(geometry, dtype, operation, TRANSFORMED, activation)
         kernel = (1, *geometry.kernel_size)[-2:]
@@ -174,7 +180,7 @@ class Winograd(Correlations):
         products = (rows + 2 if rows > 1 else 1) * (columns + 2 if columns > 1 else 1)
         block, blocks = self._blocks()
         threads = launch.thread_count(4 * size)
-        packed = np.empty(size // taps * products, weight.dtype)
+        packed = recycling.empty((size // taps * products,), weight.dtype)
         scratch = np.empty(threads * taps * block, weight.dtype)
         words = np.zeros(U_WORDS, np.int64)
         words[:] = self.sources, rows, columns, products, taps
