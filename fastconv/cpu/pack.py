@@ -211,6 +211,9 @@ def _fill_planes(
 ) -> None:
     """row[c, j] = source[c, where[j]] for one line of the window; zero where there is no source."""
     step, plane = word(axis_of(job, 3), SOURCE), word(job, PLANE)
+    if word(job, SOURCE_CHANNEL) == 1 and word(job, CHANNELS) > 1 and not outside:
+        _fill_from_pixels(element, job, source, where, count, row)
+        return
     for c in range(word(job, CHANNELS)):
         target = shift(element, row, c * plane)
         if outside:
@@ -232,6 +235,25 @@ def _fill_planes(
                 for i in range(run):
                     store(element, target, j + i, load(element, origin, i * step))
             j += run
+
+
+@compiled
+def _fill_from_pixels(
+    element: Any, job: int, source: int, where: int, count: int, row: int
+) -> None:
+    """The same for a source whose channels lie side by side."""
+    step, plane, channels = word(axis_of(job, 3), SOURCE), word(job, PLANE), word(job, CHANNELS)
+    j = 0
+    while j < count:
+        at, target = word(where, j), shift(element, row, j)
+        if at < 0:
+            for c in range(channels):
+                store(element, target, c * plane, 0)
+            j += 1
+            continue
+        run = _run(where, j, count)
+        transpose(element, shift(element, source, at * step), step, run, channels, target, plane)
+        j += run
 
 
 # ---- the lines --------------------------------------------------------------------------------

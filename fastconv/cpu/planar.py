@@ -35,6 +35,7 @@ from .lowering import BOX, BOXES, COUNT, TARGET
 from .memory import call, load, shift, store, word
 from .pack import axis_of, enter_box
 from .tiles import planar_1, planar_6, planar_8
+from .transpose import transpose
 
 
 @kernel
@@ -107,6 +108,11 @@ def _block(
         if word(job, ACTIVATION):
             call(word(job, ACTIVATION), sums, 0, 0, rows * group * lanes, 0)
         goals = work + word(job, GOALS_AT) + 8 * first
+        if to_pixel != 1 and word(job, TARGET_CHANNEL) == 1:
+            for s in range(min(group, lines - first)):
+                line, goal = shift(element, sums, s * lanes), shift(element, target, word(goals, s))
+                transpose(element, line, group * lanes, rows, alive, goal, to_pixel)
+            continue
         for k in range(rows):
             for s in range(min(group, lines - first)):
                 line = shift(element, sums, (k * group + s) * lanes)
