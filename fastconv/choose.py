@@ -38,6 +38,7 @@ class Algorithm(NamedTuple):
     work: Callable[[ConvGeometry, str, str], float]  # multiply-adds done, in empty lanes as well
     efficiency: float  # part of the fma peak that they reach
     packed: float  # times that the weights grow by packing
+    channels_last: bool | None  # the format that it works in; None: either
     make: Callable[[ConvGeometry, str, str, str | None], Engine]
 
 
@@ -132,11 +133,11 @@ def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | 
 
 
 def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
-    targets = _targets(geometry, operation)
-    if targets > machine().lanes(dtype):
-        return f"{targets} output channels fill whole vectors"
     if geometry.in_channels > 1 and _refuse_depthwise(geometry, dtype, operation) is None:
         return "channels that do not mix fill the lanes without a broadcast"
+    wide = _targets(geometry, operation) > machine().lanes(dtype)
+    if wide and operation == "forward" and geometry.stride[-1] > 1:
+        return "pixels of a strided row do not lie side by side"
     return None
 
 
@@ -232,6 +233,7 @@ ALGORITHMS = (
         _plain_work,
         0.2,
         1.0,
+        True,
         _correlations(PAIRWISE),
     ),
     Algorithm(
@@ -242,6 +244,7 @@ ALGORITHMS = (
         _planar_work,
         0.7,
         1.0,
+        False,
         _correlations(PLANAR),
     ),
     Algorithm(
@@ -252,6 +255,7 @@ ALGORITHMS = (
         _winograd_work(4),
         0.85,
         36 / 9,
+        True,
         _winograd(4),
     ),
     Algorithm(
@@ -262,6 +266,7 @@ ALGORITHMS = (
         _winograd_work(2),
         0.85,
         16 / 9,
+        True,
         _winograd(2),
     ),
     Algorithm(
@@ -272,6 +277,7 @@ ALGORITHMS = (
         _direct_work,
         0.85,
         1.0,
+        True,
         _make_direct,
     ),
     Algorithm(
@@ -282,6 +288,7 @@ ALGORITHMS = (
         _plain_work,
         0.002,
         0.0,
+        None,
         lambda geometry, dtype, operation, activation: Reference(geometry, operation, activation),
     ),
 )
@@ -291,10 +298,17 @@ ALGORITHMS = (
 # element to pack them: one of these layers, measured as above.
 STREAMING = 1 / 40e9
 PACKING = 0.4e-9
+# Seconds per element of input and output to turn it into the format that an algorithm works in.
+TURNING = {True: 0.15e-9, False: 0.3e-9}
 
 
 def _verdict(
-    row: Algorithm, geometry: ConvGeometry, dtype: str, operation: str, packed: bool
+    row: Algorithm,
+    geometry: ConvGeometry,
+    dtype: str,
+    operation: str,
+    packed: bool,
+    channels_last: bool,
 ) -> Verdict:
     refusal = row.refuses(geometry, dtype, operation)
     if refusal is not None:
@@ -303,7 +317,8 @@ def _verdict(
     work = row.work(geometry, dtype, operation)
     size = 4 if dtype == "float32" else 8
     weights = row.packed * math.prod(geometry.weight_shape)
-    moved = sum(map(math.prod, (geometry.input_shape, geometry.output_shape))) + round(weights)
+    images = sum(map(math.prod, (geometry.input_shape, geometry.output_shape)))
+    moved = images + round(weights)
     seconds = (
         2 * work / (cpu.peak_flops(dtype) * row.efficiency) + size * moved / cpu.copy_bandwidth
     )
@@ -311,6 +326,8 @@ def _verdict(
         seconds += weights * size * STREAMING
     if not packed:
         seconds += weights * PACKING
+    if row.channels_last is not None and row.channels_last != channels_last:
+        seconds += images * TURNING[row.channels_last]
     doubt = row.declines(geometry, dtype, operation)
     return Verdict(row.name, None, doubt, row.advantage, seconds, round(2 * work), size * moved)
 
@@ -323,15 +340,18 @@ def plan_conv(
     activation: str | None = None,
     algorithm: str = "auto",
     packed: bool = False,
+    channels_last: bool = False,
 ) -> tuple[Decision, Engine]:
     """The decision for a problem and the engine that carries it out.
 
-    If `packed`, weights are packed once for many calls, so their packing does not count.
+    If `packed`, weights are packed once for many calls, so their packing does not count; images
+    come in one of the two memory formats.
 
     Raises ValueError for an unknown algorithm or one that refuses the problem, with its reason.
     """
     precision = get_precision()
-    return _plan(op, geometry, dtype, operation, activation, algorithm, packed, precision)
+    setting = packed, channels_last, precision
+    return _plan(op, geometry, dtype, operation, activation, algorithm, *setting)
 
 
 @functools.lru_cache(maxsize=512)
@@ -343,6 +363,7 @@ def _plan(
     activation: str | None,
     algorithm: str,
     packed: bool,
+    channels_last: bool,
     precision: str,  # only a key: the rows ask for it themselves
 ) -> tuple[Decision, Engine]:
     compute = compute_dtype(dtype)
@@ -356,7 +377,9 @@ def _plan(
     real = ComplexParts.geometry(geometry) if dtype.kind == "c" else geometry
     folded = operation == "input_gradient" and geometry.padding_mode != "zeros"
     problem = real.without_padding() if folded else real
-    verdicts = tuple(_verdict(row, problem, compute, operation, packed) for row in ALGORITHMS)
+    verdicts = tuple(
+        _verdict(row, problem, compute, operation, packed, channels_last) for row in ALGORITHMS
+    )
     names = [row.name for row in ALGORITHMS]
     if algorithm == "auto":
         possible = [i for i, v in enumerate(verdicts) if v.refusal is None and v.doubt is None]

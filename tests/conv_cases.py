@@ -58,9 +58,12 @@ class Case:
         """Where an operand has the axis that channels-last memory has last."""
         return 0 if name == "bias" or (name != "weight" and not self.geometry.batched) else 1
 
-    def chosen(self, operation: str, dtype: Any) -> str:
+    def chosen(self, operation: str, dtype: Any, channels_last: bool = False) -> str:
         """The algorithm that the library takes by itself."""
-        return plan_conv("test", self.geometry, np.dtype(dtype), operation)[0].algorithm
+        decision, _ = plan_conv(
+            "test", self.geometry, np.dtype(dtype), operation, channels_last=channels_last
+        )
+        return decision.algorithm
 
     def algorithms(self, operation: str, dtype: Any) -> list[str]:
         """Those that do not refuse."""

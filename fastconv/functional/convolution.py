@@ -57,17 +57,18 @@ def run(
     `source`.
     """
     threads = as_threads(op, threads)
-    _, engine = plan_conv(op, geometry, dtype, operation, activation, algorithm)
+    lone = not geometry.batched
+    x = source[None] if lone else source
+    last = is_channels_last(x)
+    _, engine = plan_conv(op, geometry, dtype, operation, activation, algorithm, channels_last=last)
     shape = {
         "forward": geometry.output_shape,
         "input_gradient": geometry.input_shape,
         "weight_gradient": geometry.weight_shape,
     }[operation]
-    lone = not geometry.batched
-    x = source[None] if lone else source
     unbatch = lone and operation != "weight_gradient"
     if out is None:
-        target = empty(shape, dtype, operation != "weight_gradient" and is_channels_last(x))
+        target = empty(shape, dtype, operation != "weight_gradient" and last)
     else:
         check_out(op, out, shape[1:] if unbatch else shape, dtype, source, other, bias)
         target = out[None] if unbatch else out

@@ -88,12 +88,18 @@ def plan(
     b = None
     if bias is not None:
         b = cast_bias(op, as_operand(op, "bias", bias), result, geometry.out_channels).copy()
-    if memory_format not in MEMORY_FORMATS:
-        raise ValueError(
-            f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"
-        )
+    channels_last = _is_last(op, memory_format)
     threads = as_threads(op, threads)
-    decision, engine = plan_conv(op, geometry, result, "forward", activation, algorithm, True)
+    decision, engine = plan_conv(
+        op,
+        geometry,
+        result,
+        "forward",
+        activation,
+        algorithm,
+        packed=True,
+        channels_last=channels_last,
+    )
     return ConvPlan(
         geometry,
         decision,
@@ -118,6 +124,8 @@ def explain(
     dtype: Any = np.float32,
     operation: str = "forward",
     algorithm: str = "auto",
+    memory_format: str = "channels_first",
+    planned: bool = False,
 ) -> Table:
     """The table of algorithms for a problem, with the reason for or against each.
 
@@ -129,6 +137,10 @@ def explain(
         As in `conv2d`.
     dtype : dtype-like, default float32
     operation : {"forward", "input_gradient", "weight_gradient"}
+    memory_format : {"channels_first", "channels_last"}
+        In which the images lie.
+    planned : bool, default False
+        Whether the weights are packed once for many calls, as by `plan`.
 
     Returns
     -------
@@ -165,7 +177,19 @@ def explain(
         padding_mode=padding_mode,
     )
     kind = as_operand(op, "dtype", np.empty(0, dtype)).dtype
-    return plan_conv(op, geometry, kind, operation, None, algorithm)[0].table()
+    last = _is_last(op, memory_format)
+    decision, _ = plan_conv(
+        op, geometry, kind, operation, None, algorithm, packed=planned, channels_last=last
+    )
+    return decision.table()
+
+
+def _is_last(op: str, memory_format: Any) -> bool:
+    if memory_format not in MEMORY_FORMATS:
+        raise ValueError(
+            f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"
+        )
+    return bool(memory_format == "channels_last")
 
 
 def output_shape(
