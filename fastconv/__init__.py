@@ -10,6 +10,7 @@ from .cpu.launch import get_threads, set_threads, threads
 from .functional import *
 from .geometry import receptive_field
 from .precision import get_precision, precision, set_precision
+from .warmup import warmup
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ ORDER = (
     "pooling",
     "choose",
     "config",
+    "warmup",
     "functional",
     "grad",
     "jit",
@@ -36,6 +37,7 @@ ORDER = (
     "cuda",
     "data",
     "nn",
+    "__main__",
 )
 REQUIRED = {"numpy", "numba", "llvmlite", "scipy"}
 OPTIONAL = {"tqdm", "safetensors", "matplotlib", "platformdirs", "sklearn"}

@@ -11,10 +11,9 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from ..machine import machine
-from .compile import Kernel, compiled, kernel
+from .compile import Kernel, compiled, float_kernel, kernel
 from .elementary import divide, exp, expm1, log1p, magnitude, negative, normal, select
-from .emit import Emit
+from .emit import Emit, emitter
 from .memory import load, store
 
 
@@ -23,10 +22,8 @@ def _vectorised(formula: Callable[[Emit, Any], Any]) -> Any:
 
     @intrinsic
     def apply(typing: Any, element: Any, values: Any, count: Any) -> Any:
-        dtype = str(element.dtype)
-
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
+            e = emitter(builder, element)
             values = e.at(args[1])
             with e.loop(builder.sdiv(args[2], args[2].type(e.lanes)), []) as i:
                 here = e.shift(values, e.times(i, e.lanes))
@@ -105,7 +102,7 @@ def relu6(element: Any, values: int, operands: int, begin: int, end: int, thread
         store(element, values, i, _clip(load(element, values, i), 6))
 
 
-@kernel
+@float_kernel
 def leaky_relu(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """x, 0.01 x where it is negative"""
     for i in range(end):
@@ -113,31 +110,31 @@ def leaky_relu(element: Any, values: int, operands: int, begin: int, end: int, t
         store(element, values, i, x * 0.01 if x < 0 else x)
 
 
-@kernel
+@float_kernel
 def sigmoid(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """1 / (1 + exp(-x))"""
     _apply_sigmoid(element, values, end)
 
 
-@kernel
+@float_kernel
 def tanh(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """tanh(x)"""
     _apply_tanh(element, values, end)
 
 
-@kernel
+@float_kernel
 def silu(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """x / (1 + exp(-x))"""
     _apply_silu(element, values, end)
 
 
-@kernel
+@float_kernel
 def gelu(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """x (1 + erf(x / sqrt(2))) / 2"""
     _apply_gelu(element, values, end)
 
 
-@kernel
+@float_kernel
 def hardswish(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """x min(max(x + 3, 0), 6) / 6"""
     for i in range(end):
@@ -145,7 +142,7 @@ def hardswish(element: Any, values: int, operands: int, begin: int, end: int, th
         store(element, values, i, x * _clip(x + 3, 6) / 6)
 
 
-@kernel
+@float_kernel
 def hardsigmoid(
     element: Any, values: int, operands: int, begin: int, end: int, thread: int
 ) -> None:
@@ -154,19 +151,19 @@ def hardsigmoid(
         store(element, values, i, _clip(load(element, values, i) + 3, 6) / 6)
 
 
-@kernel
+@float_kernel
 def elu(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """x, exp(x) - 1 where it is negative"""
     _apply_elu(element, values, end)
 
 
-@kernel
+@float_kernel
 def softplus(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """log(1 + exp(x))"""
     _apply_softplus(element, values, end)
 
 
-@kernel
+@float_kernel
 def mish(element: Any, values: int, operands: int, begin: int, end: int, thread: int) -> None:
     """x tanh(log(1 + exp(x)))"""
     _apply_mish(element, values, end)

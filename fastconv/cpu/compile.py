@@ -167,9 +167,9 @@ def cached(dispatcher: Any) -> Any:
 class Kernel:
     """A kernel's source, and its machine code for each element type that has been asked for."""
 
-    def __init__(self, function: Callable[..., None]) -> None:
+    def __init__(self, function: Callable[..., None], dtypes: tuple[str, ...]) -> None:
         functools.update_wrapper(self, function)  # type: ignore[arg-type]
-        self.function = function
+        self.function, self.dtypes = function, dtypes
         self._compiled: dict[str, CFunc] = {}
         self._lock = threading.Lock()
 
@@ -201,6 +201,18 @@ class Kernel:
         return len(self._compiled)
 
 
+FLOATS = ("float32", "float64")
+# Every kernel whose module has been imported.
+KERNELS: list[Kernel] = []
+
+
 def kernel(function: Callable[..., None]) -> Kernel:
-    """Mark a function as a kernel."""
-    return Kernel(function)
+    """Mark a function as a kernel for floats and integers."""
+    KERNELS.append(Kernel(function, (*FLOATS, "int64")))
+    return KERNELS[-1]
+
+
+def float_kernel(function: Callable[..., None]) -> Kernel:
+    """Mark a function as a kernel for floats only."""
+    KERNELS.append(Kernel(function, FLOATS))
+    return KERNELS[-1]

@@ -6,11 +6,14 @@ Lists given to `loop` are updated in place, which hides the phi nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
+from numba.core import types
+
+from ..machine import machine
 
 i32, i64 = ir.IntType(32), ir.IntType(64)
 pointer = ir.PointerType()
@@ -115,6 +118,36 @@ class Emit:
             phi.add_incoming(value, b.block)
         b.cbranch(b.icmp_signed("<", following, count), body, after)
         b.position_at_end(after)
+
+
+def emitter(builder: ir.IRBuilder, element: Any) -> Emit:
+    """The words for whole vectors of this machine, `element` as in `compile`."""
+    dtype, cpu = str(element.dtype), machine()
+    return Emit(builder, dtype, cpu.lanes(dtype), cpu.has_fma)
+
+
+def outlined(name: str, emit: Callable, element: Any, *numbers: Any) -> tuple[Any, Callable]:
+    """What an intrinsic returns that calls a function of its own, made by `emit`.
+
+    The function stands once in the machine code: inlined, loops around it would multiply it.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        module, called = builder.module, f"fastconv_{name}_{element.dtype}"
+        function = module.globals.get(called)
+        if function is None:
+            kinds = [value.type for value in args[1:]]
+            function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), called)
+            function.linkage = "linkonce_odr"
+            function.attributes.add("noinline")
+            body = ir.IRBuilder(function.append_basic_block("entry"))
+            emit(body, element, *function.args)
+            body.ret_void()
+        builder.call(function, args[1:])
+        return context.get_dummy_value()
+
+    wide = [types.int64 if isinstance(n, types.Integer) else n for n in numbers]
+    return types.void(element, *wide), generate
 
 
 def _value(number: Any) -> Any:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
 from ..machine import machine
 from .emit import Emit, i32, i64, pointer
@@ -187,26 +186,3 @@ class Lanes(Emit):
         return self.either(
             self.full, lambda: ways(None, self._singles), lambda: ways(self.count, self.gather)
         )
-
-
-def outlined(name: str, emit: Callable, element: Any, *numbers: Any) -> tuple[Any, Callable]:
-    """What an intrinsic returns that calls a function of its own, made by `emit`.
-
-    The function stands once in the machine code: inlined, loops around it would multiply it.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        module, called = builder.module, f"fastconv_{name}_{element.dtype}"
-        function = module.globals.get(called)
-        if function is None:
-            kinds = [value.type for value in args[1:]]
-            function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), called)
-            function.linkage = "linkonce_odr"
-            function.attributes.add("noinline")
-            body = ir.IRBuilder(function.append_basic_block("entry"))
-            emit(body, element, *function.args)
-            body.ret_void()
-        builder.call(function, args[1:])
-        return context.get_dummy_value()
-
-    return types.void(element, *numbers), generate

@@ -20,6 +20,7 @@ import numpy as np
 from numba import prange
 
 from ..arguments import as_int
+from .activation import relu
 from .compile import OPTIONS, Kernel, cached
 from .memory import call
 
@@ -55,6 +56,14 @@ def run(
         return
     with _layer.guard():
         _parallel(address, job, operands, count, threads)
+
+
+def prepare() -> None:
+    """Compile the launchers and start the threading layer, by launching nothing."""
+    nothing, number = np.zeros(1, np.int64), relu.address("float32")
+    _serial(number, nothing, nothing, 0)
+    with _layer.guard():
+        _parallel(number, nothing, nothing, 0, 1)
 
 
 class _Layer:

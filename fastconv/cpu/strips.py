@@ -24,8 +24,8 @@ from typing import Any
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from .emit import i32, i64
-from .lanes import Gather, Lanes, Values, outlined
+from .emit import i32, i64, outlined
+from .lanes import Gather, Lanes, Values
 
 # --- Blocks ---
 

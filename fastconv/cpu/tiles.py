@@ -21,11 +21,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import types
 from numba.extending import intrinsic
 
 from ..machine import Machine, machine
-from .emit import Emit
+from .emit import emitter, outlined
 
 
 def tile_heights(cpu: Machine) -> tuple[int, int, int]:
@@ -53,6 +52,8 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
     `pairwise` multiplies vector by vector instead of pixel by vector.
     """
 
+    name = f"{'pairwise' if pairwise else 'outer'}_{size}_{vectors}"
+
     @intrinsic
     def tile(
         typing: Any,
@@ -69,11 +70,9 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
         step: Any,
         weights: Any,
     ) -> Any:
-        dtype = str(element.dtype)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
-            _, y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
             height, lanes = tile_heights(machine())[size], e.lanes
             cells = [(m, v) for m in range(height) for v in range(vectors)]
             start, goals, lines, taps = e.at(start), e.at(goals), e.at(lines), e.at(taps)
@@ -100,9 +99,9 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
             ends = [e.shift(e.at(y), e.integer(goals, m)) for m in range(height)]
             for (m, v), value in zip(cells, state[1:]):
                 e.store(value, ends[m], v * lanes)
-            return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 11), generate
+        numbers = (y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights)
+        return outlined(name, emit, element, *numbers)
 
     return tile
 
@@ -138,11 +137,9 @@ def _planar(block: int) -> Any:
         step: Any,
         weights: Any,
     ) -> Any:
-        dtype = str(element.dtype)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
-            _, sums, bias, x, lines, taps, tap_count, depth, step, weights = args
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            sums, bias, x, lines, taps, tap_count, depth, step, weights = args
             bias, sums, lines, taps = e.at(bias), e.at(sums), e.at(lines), e.at(taps)
             vectors = planar_vectors(machine(), block)
             cells = [(k, s) for k in range(block) for s in range(vectors)]
@@ -164,9 +161,9 @@ def _planar(block: int) -> Any:
                     state[:] = [e.shift(row, block), *acc]
             for i, value in enumerate(state[1:]):
                 e.store(value, sums, i * e.lanes)
-            return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 9), generate
+        numbers = (sums, bias, x, lines, taps, tap_count, depth, step, weights)
+        return outlined(f"planar_{block}", emit, element, *numbers)
 
     return tile
 

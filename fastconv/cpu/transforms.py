@@ -17,11 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import types
 from numba.extending import intrinsic
 
-from ..machine import machine
-from .emit import Emit
+from .emit import Emit, emitter, outlined
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -127,18 +125,16 @@ def _taps(m: int) -> int:
     return len(INPUT[m])
 
 
-def _spread(apply: Any, rows: int, columns: int, sizes: tuple[int, int]) -> Any:
+def _spread(name: str, apply: Any, rows: int, columns: int, sizes: tuple[int, int]) -> Any:
     """An intrinsic for B^T d B or G g G^T: from a table of `sizes` to one plane per product."""
 
     @intrinsic
     def transform(
         typing: Any, element: Any, x: Any, row: Any, column: Any, v: Any, plane: Any, vectors: Any
     ) -> Any:
-        dtype = str(element.dtype)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
-            _, x, row, column, v, plane, vectors = args
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            x, row, column, v, plane, vectors = args
             x, v = e.at(x), e.at(v)
             with e.loop(vectors, []) as c:
                 here, there = e.shift(x, e.times(c, e.lanes)), e.shift(v, e.times(c, e.lanes))
@@ -151,19 +147,26 @@ def _spread(apply: Any, rows: int, columns: int, sizes: tuple[int, int]) -> Any:
                 for (i, j), vector in _nested(e, apply, rows, columns, cells).items():
                     index = i * _taps(columns) + j
                     e.store(vector, e.shift(there, e.times(plane, index)))
-            return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 6), generate
+        return outlined(name, emit, element, x, row, column, v, plane, vectors)
 
     return transform
 
 
 def _input(rows: int, columns: int) -> Any:
-    return _spread(_apply_input, rows, columns, (_taps(rows), _taps(columns)))
+    return _spread(
+        f"input_{rows}x{columns}", _apply_input, rows, columns, (_taps(rows), _taps(columns))
+    )
 
 
 def _weight(rows: int, columns: int) -> Any:
-    return _spread(_apply_weight, rows, columns, (len(WEIGHT[rows][0]), len(WEIGHT[columns][0])))
+    return _spread(
+        f"weight_{rows}x{columns}",
+        _apply_weight,
+        rows,
+        columns,
+        (len(WEIGHT[rows][0]), len(WEIGHT[columns][0])),
+    )
 
 
 # For each of `vectors` vectors of channels:
@@ -191,11 +194,9 @@ def _output(rows: int, columns: int) -> Any:
         column: Any,
         vectors: Any,
     ) -> Any:
-        dtype = str(element.dtype)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype), machine().has_fma)
-            _, products, plane, bias, y, row, column, vectors = args
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            products, plane, bias, y, row, column, vectors = args
             products, bias, y = e.at(products), e.at(bias), e.at(y)
             with e.loop(vectors, []) as k:
                 at = e.times(k, e.lanes)
@@ -209,9 +210,9 @@ def _output(rows: int, columns: int) -> Any:
                 for (i, j), vector in _nested(e, _apply_output, rows, columns, cells).items():
                     goal = e.shift(e.shift(there, e.times(row, i)), e.times(column, j))
                     e.store(e.add(vector, start), goal)
-            return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 7), generate
+        name = f"output_{rows}x{columns}"
+        return outlined(name, emit, element, products, plane, bias, y, row, column, vectors)
 
     return transform
 

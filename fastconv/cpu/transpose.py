@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from ..machine import machine
 from .compile import compiled
-from .emit import Emit, i32, i64
+from .emit import Emit, emitter, i32, i64, outlined
 from .memory import shift
 
 
@@ -87,11 +87,9 @@ def _square(by_table: bool) -> Any:
         target_step: Any,
         table: Any,
     ) -> Any:
-        dtype = str(element.dtype)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            e = Emit(builder, dtype, machine().lanes(dtype))
-            _, source, source_step, rows, columns, target, target_step, table = args
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            source, source_step, rows, columns, target, target_step, table = args
             source, target, table = e.at(source), e.at(target), e.at(table)
             align, nothing = i32(e.align), e.vector(ir.Undefined)
             present, wanted = _mask(e, columns), _mask(e, rows)
@@ -106,9 +104,10 @@ def _square(by_table: bool) -> Any:
                 place = e.integer(table, j) if by_table else j
                 line = e.shift(target, e.times(target_step, place))
                 _masked(e, "store", [vector, line, align, mask], ir.VoidType())
-            return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 7), generate
+        name = "transpose_to_table" if by_table else "transpose"
+        numbers = (source, source_step, rows, columns, target, target_step, table)
+        return outlined(name, emit, element, *numbers)
 
     return block
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, kernel
+from .compile import compiled, float_kernel
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -85,7 +85,7 @@ from .unpack import store_run
 (AT_ONCE, RUN, EXTRA_WORDS) = range(16, 19)
 
 
-@kernel
+@float_kernel
 def winograd(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
     """The same sums and items as `direct.correlate`; rounded differently.
 
@@ -293,7 +293,7 @@ def _transform_output(
 (U_CHANNELS, U_ROWS, U_COLUMNS, U_PRODUCTS, U_TAPS, U_WORDS) = range(6)
 
 
-@kernel
+@float_kernel
 def transform_weights(
     element: Any, job: int, operands: int, begin: int, end: int, thread: int
 ) -> None:
