@@ -33,9 +33,11 @@ log = logging.getLogger("fastconv")
 PACKAGE = Path(__file__).resolve().parent.parent
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
-compiled = numba.njit(
-    **OPTIONS
-)  # for the functions that kernels are made of; compiled with the kernel
+# For the functions that kernels are made of; compiled with the kernel.
+compiled = numba.njit(**OPTIONS)
+# For large ones that are called once: Numba optimises the code of a callee once for itself and once
+# more within every caller.
+inlined = numba.njit(inline="always", **OPTIONS)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, kernel
+from .compile import inlined, kernel
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -57,7 +57,7 @@ def correlate(element: Any, job: int, operands: int, begin: int, end: int, threa
         window, first = item // blocks, item % blocks * block
         group = window % groups
         if window != entered:
-            pixels = enter_box(element, job, source, window // groups, group, work)
+            pixels = enter_box(job, source, window // groups, group, work)
             entered = window
         x = work + word(job, BUFFER_AT)
         if word(job, DIRECT):
@@ -73,7 +73,7 @@ def correlate(element: Any, job: int, operands: int, begin: int, end: int, threa
         _block(element, job, x, weights, bias, goal, pixels, remaining, work)
 
 
-@compiled
+@inlined
 def _block(
     element: Any,
     job: int,
@@ -105,7 +105,7 @@ def _block(
             _store(element, target, goals, pixel, channel, sums, width, rows, columns)
 
 
-@compiled
+@inlined
 def _tile(
     element: Any,
     job: int,
@@ -149,7 +149,7 @@ def _tile(
         )
 
 
-@compiled
+@inlined
 def _store(
     element: Any,
     target: int,

@@ -22,6 +22,7 @@ from .job import (
     BOX_COUNT,
     BOX_PIXELS,
     DEPTH_STEP,
+    ENTER,
     ITEMS,
     LANES,
     LINES,
@@ -44,7 +45,7 @@ from .lowering import (
     reached_phases,
     row_offsets,
 )
-from .pack import pack_weights
+from .pack import fill_box, pack_weights
 from .planar import correlate_planar
 from .tiles import planar_vectors, tile_height
 from .workspace import workspace
@@ -160,6 +161,7 @@ class Correlations:
         strides = lifted_strides(source), lifted_strides(target)
         for axes, offsets, _, start in self._lower(*strides, plain):
             job = self._job(axes, offsets, channels, wanted)
+            job[ENTER] = fill_box.address(self.dtype)
             made.append(Launch(job, int(start), int(job[ITEMS]), int(job[THREAD_BYTES])))
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
@@ -280,6 +282,7 @@ class WeightGradient:
         job = correlation_job(
             axes, offsets, channels, self._tile, 0, self.ITEMS, self.MOST_PIXELS, False
         )
+        job[ENTER] = fill_box.address(self.dtype)
         taps = job[job[TAPS_AT] : job[TAPS_AT] + job[TAP_COUNT]]
         rows = (taps[:, None] + job[DEPTH_STEP] * np.arange(self.sources)[None, :]).ravel()
         height = int(job[LINES])

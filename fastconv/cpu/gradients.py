@@ -66,7 +66,7 @@ def weight_partials(
         if word(job, DIRECT):
             source = shift(element, x, group * word(job, SOURCE_GROUP))
         for box in range(chunk * boxes // chunks, (chunk + 1) * boxes // chunks):
-            pixels = enter_box(element, job, x, box, group, work)
+            pixels = enter_box(job, x, box, group, work)
             channel = group * word(job, TARGETS) + block * width
             origin = shift(element, gradient, channel * word(job, TARGET_CHANNEL))
             remaining = word(job, TARGETS) - block * width

@@ -47,7 +47,7 @@ OUTER, PAIRWISE, PLANAR, TRANSFORMED = range(4)
 (LANES, LINES, BLOCK, BLOCKS, BLOCK_SIZE, ACTIVATION) = range(9, 15)
 (SOURCE_CHANNEL, SOURCE_GROUP, TARGET_CHANNEL, POSITION, PLANE) = range(15, 20)
 (TAPS_AT, LINES_AT, GOALS_AT, STEPS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 27)
-(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, HEADER) = range(27, 33)
+(ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, ENTER, HEADER) = range(27, 34)
 
 # Pixels of a box: their two tables of offsets stay within a corner of the second-level cache.
 MOST_PIXELS = 4096
@@ -214,7 +214,7 @@ def _set_pitches(axes: Any, position: int, direct: bool) -> int:
 
     Returns the elements of the buffer, of one channel in planar form.
     """
-    pitch, where = position, 0
+    pitch, where = position, 64  # the first line of the workspace is for answers
     for a in range(3, -1, -1):
         axes[a, PITCH] = axes[a, SOURCE] if direct else pitch
         positions = _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
@@ -251,7 +251,7 @@ def _along(axis: Any, offsets: Any, tap: int, direct: bool) -> int:
 @register_jitable
 def _lay_out_workspace(job: Any, axes: Any, item_size: int, buffer: int) -> None:
     """Set where a thread finds its tables, sums and buffer, each on a cache line of its own."""
-    pixels, where, boxes = 1, 0, 1
+    pixels, where, boxes = 1, 64, 1
     for a in range(4):
         pixels *= axes[a, BOX]
         boxes *= axes[a, BOXES]

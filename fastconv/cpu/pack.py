@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, kernel
+from .compile import compiled, inlined, kernel
 from .job import (
     BUFFER_AT,
     CHANNELS,
     DIRECT,
+    ENTER,
     FORM,
     GOALS_AT,
     HEADER,
@@ -44,7 +45,7 @@ from .lowering import (
     TARGET,
     WHERE_AT,
 )
-from .memory import clear, copy, load, set_word, shift, store, word
+from .memory import call, clear, copy, load, set_word, shift, store, word
 from .transpose import lanes_of, to_table, transpose
 
 
@@ -54,9 +55,13 @@ def axis_of(job: int, a: int) -> int:
     return job + 8 * (HEADER + a * AXIS_WORDS)
 
 
-@compiled
-def enter_box(element: Any, job: int, source: int, box: int, group: int, work: int) -> int:
-    """Prepare box number `box` for its tiles; returns the number of its lines."""
+@kernel
+def fill_box(element: Any, job: int, source: int, box: int, group: int, work: int) -> None:
+    """Prepare box number `box` for its tiles; the first word of `work` becomes its lines.
+
+    A kernel that other kernels call by its address, which their job holds: compiled into each of
+    them it would be the larger part of their code.
+    """
     n, d, h, w = axis_of(job, 0), axis_of(job, 1), axis_of(job, 2), axis_of(job, 3)
     firsts = box_firsts(job, box)
     counts = box_counts(job, firsts)
@@ -69,7 +74,14 @@ def enter_box(element: Any, job: int, source: int, box: int, group: int, work: i
         )
         origin = shift(element, source, group * word(job, SOURCE_GROUP))
         _fill_window(element, job, origin, extents, work)
-    return _fill_lines(job, firsts, counts, work)
+    set_word(work, 0, _fill_lines(job, firsts, counts, work))
+
+
+@compiled
+def enter_box(job: int, source: int, box: int, group: int, work: int) -> int:
+    """Have a box prepared; returns the number of its lines."""
+    call(word(job, ENTER), job, source, box, group, work)
+    return word(work, 0)
 
 
 @compiled
@@ -141,7 +153,7 @@ def _fill_positions(job: int, axis: int, first: int, count: int, work: int) -> i
     return taps * box
 
 
-@compiled
+@inlined
 def _fill_window(element: Any, job: int, source: int, extents: Any, work: int) -> None:
     """Copy a box's window of the source into the buffer, padding included."""
     n_axis, d_axis, h_axis = axis_of(job, 0), axis_of(job, 1), axis_of(job, 2)
@@ -174,7 +186,7 @@ def _run(where: int, j: int, count: int) -> int:
     return run
 
 
-@compiled
+@inlined
 def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: int) -> None:
     """row[j, c] = source[where[j], c] for one line of the window; zero where there is no source."""
     channels, position = word(job, CHANNELS), word(job, POSITION)
@@ -205,7 +217,7 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
         j += run
 
 
-@compiled
+@inlined
 def _fill_planes(
     element: Any, job: int, source: int, where: int, count: int, row: int, outside: bool
 ) -> None:
@@ -237,7 +249,7 @@ def _fill_planes(
             j += run
 
 
-@compiled
+@inlined
 def _fill_from_pixels(
     element: Any, job: int, source: int, where: int, count: int, row: int
 ) -> None:
@@ -267,7 +279,7 @@ def line_step(job: int, a: int) -> int:
     return pitch if word(axis, GATHERED) else pitch * word(axis, STEP)
 
 
-@compiled
+@inlined
 def _fill_lines(job: int, firsts: Any, counts: Any, work: int) -> int:
     """Where each line of a box is read and where it is written; returns the number of lines.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, kernel
+from .compile import compiled, inlined, kernel
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -51,7 +51,7 @@ def correlate_planar(
         window, first = item // blocks, item % blocks * block
         group = window % groups
         if window != entered:
-            lines = enter_box(element, job, source, window // groups, group, work)
+            lines = enter_box(job, source, window // groups, group, work)
             alive = _alive(job, window // groups)
             entered = window
         x = work + word(job, BUFFER_AT)
@@ -76,7 +76,7 @@ def _alive(job: int, box: int) -> int:
     return min(word(job, LANES), min(word(w, BOX), word(w, COUNT) - first))
 
 
-@compiled
+@inlined
 def _block(
     element: Any,
     job: int,

@@ -14,10 +14,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 
-from .compile import OPTIONS, kernel
+from .compile import inlined, kernel
 from .launch import run, thread_count
 from .memory import clear, load, shift, store, word
 from .pool_job import (
@@ -53,10 +52,6 @@ from .pool_job import (
 )
 from .strips import argmax_strip, max_strip, sum_strip
 from .windows import BEGIN, COUNT, FIRST, GAP, RUN_WORDS, SHARE, STEP, TAPS, AnyPool, axes
-
-# What stands between a work item and its strips is called once, and compiled with its caller: Numba
-# optimises the code of a callee once for itself and once more within every caller.
-inlined = numba.njit(inline="always", **OPTIONS)
 
 # Operands: addresses, and the strides of x in elements.
 (X, Y, INDICES, LINES, X_N, X_C, X_D, X_H, X_W) = range(9)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, float_kernel
+from .compile import compiled, float_kernel, inlined
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -114,10 +114,10 @@ def winograd(element: Any, job: int, operands: int, begin: int, end: int, thread
         item += last - first
 
 
-@compiled
+@inlined
 def _enter(element: Any, job: int, extra: int, source: int, box: int, group: int, work: int) -> int:
     """V of a box, and where each of its tiles and depth taps lies in it; returns the tiles."""
-    tiles = enter_box(element, job, source, box, group, work)
+    tiles = enter_box(job, source, box, group, work)
     counts, d = box_counts(job, box_firsts(job, box)), axis_of(job, 1)
     x = work + word(job, BUFFER_AT)
     if word(job, DIRECT):
@@ -176,7 +176,7 @@ def _transform_input(element: Any, job: int, extra: int, x: int, v: int) -> None
         input_2x1(element, x, row, column, v, plane, vectors)
 
 
-@compiled
+@inlined
 def _multiply(
     element: Any,
     job: int,
@@ -223,7 +223,7 @@ def _multiply(
                 )
 
 
-@compiled
+@inlined
 def _leave(
     element: Any,
     job: int,
@@ -325,7 +325,7 @@ def transform_weights(
                 _transform_weight(element, job, extra, scratch, flipped, goal, plane, width)
 
 
-@compiled
+@inlined
 def _gather(
     element: Any,
     weight: int,
