@@ -45,6 +45,7 @@ from .lowering import (
     reached_phases,
     row_offsets,
 )
+from .memory import address_of
 from .pack import fill_box, pack_weights
 from .planar import correlate_planar
 from .tiles import planar_vectors, tile_height
@@ -187,13 +188,13 @@ class Correlations:
         for job, size in self._weight_jobs(element_strides(weight), plain):
             rows = self._pack_rows(weight, job, size)
             packed.append(rows)
-            addresses.append(rows.ctypes.data)
-        return Packed(tuple(packed), padded, plain, (*addresses, padded.ctypes.data))
+            addresses.append(address_of(rows))
+        return Packed(tuple(packed), padded, plain, (*addresses, address_of(padded)))
 
     def _pack_rows(self, weight: np.ndarray, job: np.ndarray, size: int) -> np.ndarray:
         """The weights of one correlation as tile rows."""
         rows = recycling.empty((size,), weight.dtype)
-        operands = np.array([weight.ctypes.data, rows.ctypes.data], np.int64)
+        operands = address_of(weight), address_of(rows)
         items = self.groups * self._blocks()[1]
         launch.run(pack_weights, self.dtype, job, operands, items, launch.thread_count(size))
         return rows
@@ -237,12 +238,12 @@ class Correlations:
             target[...] = 0
             if not launches:
                 return
-        origin, goal = source.ctypes.data, target.ctypes.data
+        origin, goal = address_of(source), address_of(target)
         *weights, bias = packed.addresses
         with workspace(count * max(one.thread_bytes for one in launches)) as work:
             for one, weight in zip(launches, weights):
                 start = goal + one.start * target.itemsize
-                operands = np.array([origin, weight, bias, start, work], np.int64)
+                operands = origin, weight, bias, start, work
                 launch.run(self._kernel, self.dtype, one.job, operands, one.items, count)
 
     def workspace_bytes(
@@ -310,10 +311,17 @@ class WeightGradient:
         items = self.geometry.groups * int(extra[2]) * int(job[BLOCKS])
         with workspace(sum(sizes)) as work:
             packed, partials = work + sizes[0], work + sizes[0] + sizes[1]
-            addresses = [x.ctypes.data, gradient.ctypes.data, partials, zeros.ctypes.data]
-            operands = np.array([*addresses, work, packed, extra.ctypes.data], np.int64)
+            operands: tuple[int, ...] = (
+                address_of(x),
+                address_of(gradient),
+                partials,
+                address_of(zeros),
+                work,
+                packed,
+                address_of(extra),
+            )
             launch.run(weight_partials, self.dtype, job, operands, items, count)
-            operands = np.array([partials, weight.ctypes.data], np.int64)
+            operands = partials, address_of(weight)
             reduction = self._reduction(element_strides(weight), job, extra)
             blocks = self.geometry.groups * int(job[BLOCKS])
             launch.run(reduce_weight, self.dtype, reduction, operands, blocks, count)

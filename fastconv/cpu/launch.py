@@ -22,48 +22,82 @@ from numba import prange
 from ..arguments import as_int
 from .activation import relu
 from .compile import OPTIONS, Kernel, cached
-from .memory import call
+from .memory import OPERANDS, address_of, call, words_of
 
 # Below this many multiply-adds (or elements moved) a second thread costs more than it brings.
 SERIAL_WORK = 60_000
 
 
+# Operands come as single integers, which Numba's dispatcher takes ten times as fast as an array.
+_NONE = (0,) * OPERANDS
+
+
 @cached
 @numba.njit(**OPTIONS)
-def _serial(address: int, job: Any, operands: Any, count: int) -> None:
-    call(address, job.ctypes.data, operands.ctypes.data, 0, count, 0)
+def _serial(
+    address: int,
+    job: int,
+    count: int,
+    a: int,
+    b: int,
+    c: int,
+    d: int,
+    e: int,
+    f: int,
+    g: int,
+    h: int,
+    i: int,
+) -> None:
+    call(address, job, words_of((a, b, c, d, e, f, g, h, i)), 0, count, 0)
 
 
 @cached
 @numba.njit(parallel=True, **OPTIONS)
-def _parallel(address: int, job: Any, operands: Any, count: int, threads: int) -> None:
-    job_address, operands_address = job.ctypes.data, operands.ctypes.data
+def _parallel(
+    address: int,
+    job: int,
+    count: int,
+    threads: int,
+    a: int,
+    b: int,
+    c: int,
+    d: int,
+    e: int,
+    f: int,
+    g: int,
+    h: int,
+    i: int,
+) -> None:
+    operands = words_of((a, b, c, d, e, f, g, h, i))
     for thread in prange(threads):
         begin, end = thread * count // threads, (thread + 1) * count // threads
-        call(address, job_address, operands_address, begin, end, thread)
+        call(address, job, operands, begin, end, thread)
 
 
 def run(
-    kernel: Kernel, dtype: str, job: np.ndarray, operands: np.ndarray, count: int, threads: int
+    kernel: Kernel, dtype: str, job: np.ndarray, operands: tuple[int, ...], count: int, threads: int
 ) -> None:
-    """Do the work items ``0 .. count`` of a kernel on at most `threads` threads."""
+    """Do the work items ``0 .. count`` of a kernel on at most `threads` threads.
+
+    Operands are addresses and other numbers; what they point to must outlive the call.
+    """
     if count == 0:
         return
-    address = kernel.address(dtype)
+    address, numbers = kernel.address(dtype), (*operands, *_NONE[len(operands) :])
     threads = min(threads, count)
     if threads == 1 or _layer.lost:
-        _serial(address, job, operands, count)
+        _serial(address, address_of(job), count, *numbers)
         return
     with _layer.guard():
-        _parallel(address, job, operands, count, threads)
+        _parallel(address, address_of(job), count, threads, *numbers)
 
 
 def prepare() -> None:
     """Compile the launchers and start the threading layer, by launching nothing."""
-    nothing, number = np.zeros(1, np.int64), relu.address("float32")
-    _serial(number, nothing, nothing, 0)
+    address = relu.address("float32")
+    _serial(address, 0, 0, *_NONE)
     with _layer.guard():
-        _parallel(number, nothing, nothing, 0, 1)
+        _parallel(address, 0, 0, 1, *_NONE)
 
 
 class _Layer:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .compile import inlined, kernel
 from .launch import run, thread_count
-from .memory import clear, load, shift, store, word
+from .memory import address_of, clear, load, shift, store, word
 from .pool_job import (
     CHANNELS,
     CHANNELS_LAST,
@@ -238,9 +238,8 @@ def pool_into(
     """Fill `y` and with ARGMAX `indices`, dense in the job's format; all are (N, C, *spatial)."""
     threads = thread_count(int(job[WORK]), threads)
     scratch = np.empty(threads * int(job[SCRATCH]), x.dtype)
-    found = 0 if indices is None else indices.ctypes.data
-    addresses = (x.ctypes.data, y.ctypes.data, found, scratch.ctypes.data if scratch.size else 0)
+    found = 0 if indices is None else address_of(indices)
+    addresses = (address_of(x), address_of(y), found, address_of(scratch))
     steps = [stride // x.itemsize for stride in x.strides]
     steps[2:2] = [0] * (5 - x.ndim)
-    operands = np.array([*addresses, *steps], np.int64)
-    run(pool, x.dtype.name, job, operands, int(job[ITEMS]), threads)
+    run(pool, x.dtype.name, job, (*addresses, *steps), int(job[ITEMS]), threads)

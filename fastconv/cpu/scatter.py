@@ -13,7 +13,7 @@ import numpy as np
 
 from .compile import kernel
 from .launch import run, thread_count
-from .memory import clear, load, set_word, shift, store, word
+from .memory import address_of, clear, load, set_word, shift, store, word
 
 # Channels of one work item: two cache lines of float32, so that threads do not share lines.
 BLOCK = 32
@@ -77,6 +77,6 @@ def scatter_into(
     failures = np.zeros(threads, np.int64)
     job = np.array([outputs, cells, channels, blocks, add], np.int64)
     arrays = (source, indices, target, failures)
-    operands = np.array([array.ctypes.data for array in arrays], np.int64)
+    operands = tuple(map(address_of, arrays))
     run(scatter, source.dtype.name, job, operands, batch * blocks, threads)
     return not failures.any()

@@ -37,6 +37,7 @@ from .lowering import (
     TAPS,
     TARGET,
 )
+from .memory import address_of
 from .tiles import tile_height
 from .winograd import (
     AT_ONCE,
@@ -184,8 +185,7 @@ class Winograd(Correlations):
         scratch = np.empty(threads * taps * block, weight.dtype)
         words = np.zeros(U_WORDS, np.int64)
         words[:] = self.sources, rows, columns, products, taps
-        addresses = [a.ctypes.data for a in (weight, packed, scratch, words)]
-        operands = np.array(addresses, np.int64)
+        operands = tuple(map(address_of, (weight, packed, scratch, words)))
         launch.run(transform_weights, self.dtype, job, operands, self.groups * blocks, threads)
         return packed
 

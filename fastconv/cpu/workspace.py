@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .memory import address_of
+
 # As many calls may run at once without an allocation; what more return is freed.
 _kept: deque[tuple[np.ndarray, int]] = deque(maxlen=8)
 # Larger blocks go back to the system after each call.
@@ -26,7 +28,7 @@ def workspace(size: int) -> Iterator[int]:
         block, address = np.empty(0, np.uint8), 0
     if len(block) < size + 64:
         block = np.empty(size + 64, np.uint8)
-        address = -(-block.ctypes.data // 64) * 64
+        address = -(-address_of(block) // 64) * 64
     try:
         yield address
     finally:
