@@ -18,7 +18,8 @@ from . import reference
 from .arrays import compute_dtype
 from .borders import FoldedBorder
 from .cpu.activation import check_activation
-from .cpu.engine import Correlations, WeightGradient, planar_block
+from .cpu.engine import Correlations, planar_block
+from .cpu.gradient_engine import WeightGradient
 from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .cpu.winograd_engine import Winograd
 from .dtypes import ComplexParts, Widened
