@@ -1,4 +1,4 @@
-"""Named problems from real networks, shared by the benchmarks and the tests."""
+"""What a named layer is; `suites` has the layers. Shared by the benchmarks and the tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ PerAxis = int | tuple[int, ...]
 def per_axis(value: PerAxis, rank: int) -> Size:
     """One number per spatial axis."""
     return (value,) * rank if isinstance(value, int) else value
+
+
+CONV_KINDS = (
+    *("3x3 stride 1", "1x1", "other 2-D", "depthwise and grouped", "transposed"),
+    *("3-D", "1-D", "single channel"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,22 @@ class ConvCase:
         return (self.out_channels, self.channels // self.groups, *self.kernel)
 
     @property
+    def kind(self) -> str:
+        """One of `CONV_KINDS`: the layers among which speed is averaged."""
+        if self.transposed:
+            return "transposed"
+        if self.channels == self.out_channels == 1:
+            return "single channel"
+        if self.rank != 2:
+            return f"{self.rank}-D"
+        if self.groups > 1:
+            return "depthwise and grouped"
+        once = set(per_axis(self.stride, 2)) == set(per_axis(self.dilation, 2)) == {1}
+        if self.kernel == (3, 3) and once:
+            return "3x3 stride 1"
+        return "1x1" if self.kernel == (1, 1) else "other 2-D"
+
+    @property
     def padding_pairs(self) -> tuple[tuple[int, int], ...]:
         """(low, high) per axis, for rivals that know no names; "causal" is the one name in use."""
         if self.padding == "causal":
@@ -73,17 +95,28 @@ class PoolCase:
     """One pooling layer; arguments as in `fastconv.max_pool2d`."""
 
     name: str
-    kind: str  # "max" or "avg"
+    pool: str  # "max", "avg", "lp" (of norm 2), "adaptive_max" or "adaptive_avg"
     channels: int
     size: Size
-    kernel: Size
+    kernel: Size  # of adaptive pooling: the size of the output
     stride: PerAxis | None = None  # None: the kernel size, so that windows do not overlap
     padding: PerAxis = 0
+    kind = "pooling"
 
     @property
     def rank(self) -> int:
         """Number of spatial axes."""
         return len(self.size)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether `kernel` is the size of the output."""
+        return self.pool.startswith("adaptive")
+
+    @property
+    def keeps_maxima(self) -> bool:
+        """Whether a result is one of the inputs, so that its place is an index."""
+        return self.pool.endswith("max")
 
     def input_shape(self, batch: int) -> Size:
         """(N, C, *size)."""
@@ -93,93 +126,3 @@ class PoolCase:
         """The same layer with few channels and a small picture."""
         size = tuple(min(n, k + 9 + i) for i, (n, k) in enumerate(zip(self.size, self.kernel)))
         return replace(self, channels=min(self.channels, 7), size=size)
-
-
-SUITES: dict[str, tuple[ConvCase, ...]] = {
-    "resnet50": (
-        ConvCase("resnet 7x7/2 3->64 224", 3, (224, 224), 64, (7, 7), 2, 3),
-        ConvCase("resnet 3x3 64->64 56", 64, (56, 56), 64, (3, 3), 1, 1),
-        ConvCase("resnet 3x3 128->128 28", 128, (28, 28), 128, (3, 3), 1, 1),
-        ConvCase("resnet 3x3 256->256 14", 256, (14, 14), 256, (3, 3), 1, 1),
-        ConvCase("resnet 3x3 512->512 7", 512, (7, 7), 512, (3, 3), 1, 1),
-        ConvCase("resnet 3x3/2 128->128 56", 128, (56, 56), 128, (3, 3), 2, 1),
-        ConvCase("resnet 1x1 64->256 56", 64, (56, 56), 256, (1, 1)),
-        ConvCase("resnet 1x1 256->64 56", 256, (56, 56), 64, (1, 1)),
-        ConvCase("resnet 1x1 1024->256 14", 1024, (14, 14), 256, (1, 1)),
-        ConvCase("resnet 1x1 2048->512 7", 2048, (7, 7), 512, (1, 1)),
-    ),
-    "vgg16": (
-        ConvCase("vgg 3x3 3->64 224", 3, (224, 224), 64, (3, 3), 1, 1),
-        ConvCase("vgg 3x3 64->64 224", 64, (224, 224), 64, (3, 3), 1, 1),
-        ConvCase("vgg 3x3 256->256 56", 256, (56, 56), 256, (3, 3), 1, 1),
-        ConvCase("vgg 3x3 512->512 14", 512, (14, 14), 512, (3, 3), 1, 1),
-    ),
-    "lenet5": (
-        ConvCase("lenet 5x5 1->6 28", 1, (28, 28), 6, (5, 5), 1, 2),
-        ConvCase("lenet 5x5 6->16 14", 6, (14, 14), 16, (5, 5)),
-        ConvCase("lenet 5x5 16->120 5", 16, (5, 5), 120, (5, 5)),
-    ),
-    "alexnet": (
-        ConvCase("alexnet 11x11/4 3->64 224", 3, (224, 224), 64, (11, 11), 4, 2),
-        ConvCase("alexnet 5x5 64->192 27", 64, (27, 27), 192, (5, 5), 1, 2),
-        ConvCase("alexnet 3x3 192->384 13", 192, (13, 13), 384, (3, 3), 1, 1),
-        ConvCase("alexnet 3x3 256->256 13", 256, (13, 13), 256, (3, 3), 1, 1),
-    ),
-    "mobilenet_v2": (
-        ConvCase("mobilenet 3x3/2 3->32 224", 3, (224, 224), 32, (3, 3), 2, 1),
-        ConvCase("mobilenet depthwise 3x3 32 112", 32, (112, 112), 32, (3, 3), 1, 1, 1, 32),
-        ConvCase("mobilenet depthwise 3x3/2 96 112", 96, (112, 112), 96, (3, 3), 2, 1, 1, 96),
-        ConvCase("mobilenet depthwise 3x3 384 14", 384, (14, 14), 384, (3, 3), 1, 1, 1, 384),
-        ConvCase("mobilenet 1x1 16->96 112", 16, (112, 112), 96, (1, 1)),
-        ConvCase("mobilenet 1x1 144->24 56", 144, (56, 56), 24, (1, 1)),
-        ConvCase("mobilenet 1x1 320->1280 7", 320, (7, 7), 1280, (1, 1)),
-    ),
-    "unet": (
-        ConvCase("unet 3x3 1->64 256", 1, (256, 256), 64, (3, 3), 1, 1),
-        ConvCase("unet 3x3 128->64 128", 128, (128, 128), 64, (3, 3), 1, 1),
-        ConvCase("unet 3x3 512->512 16", 512, (16, 16), 512, (3, 3), 1, 1),
-        ConvCase("unet up 2x2/2 256->128 32", 256, (32, 32), 128, (2, 2), 2, transposed=True),
-        ConvCase("unet 1x1 64->2 256", 64, (256, 256), 2, (1, 1)),
-    ),
-    "dcgan": (
-        ConvCase("dcgan up 4x4 100->512 1", 100, (1, 1), 512, (4, 4), transposed=True),
-        ConvCase("dcgan up 4x4/2 512->256 4", 512, (4, 4), 256, (4, 4), 2, 1, transposed=True),
-        ConvCase("dcgan up 4x4/2 128->64 16", 128, (16, 16), 64, (4, 4), 2, 1, transposed=True),
-        ConvCase("dcgan up 4x4/2 64->3 32", 64, (32, 32), 3, (4, 4), 2, 1, transposed=True),
-    ),
-    "c3d": (
-        ConvCase("c3d 3x3x3 3->64 16x112", 3, (16, 112, 112), 64, (3, 3, 3), 1, 1),
-        ConvCase("c3d 3x3x3 128->256 8x28", 128, (8, 28, 28), 256, (3, 3, 3), 1, 1),
-        ConvCase("c3d 3x3x3 512->512 2x7", 512, (2, 7, 7), 512, (3, 3, 3), 1, 1),
-    ),
-    "r3d18": (
-        ConvCase("r3d 3x7x7/2 3->64", 3, (16, 112, 112), 64, (3, 7, 7), (1, 2, 2), (1, 3, 3)),
-        ConvCase("r3d 3x3x3 64->64 16x56", 64, (16, 56, 56), 64, (3, 3, 3), 1, 1),
-        ConvCase("r3d 3x3x3/2 128->256 8x28", 128, (8, 28, 28), 256, (3, 3, 3), 2, 1),
-    ),
-    "wavenet": (
-        ConvCase("wavenet 2 1->32 16000", 1, (16000,), 32, (2,), 1, "causal"),
-        ConvCase("wavenet 2 32->64 16000 d 1", 32, (16000,), 64, (2,), 1, "causal"),
-        ConvCase("wavenet 2 32->64 16000 d 512", 32, (16000,), 64, (2,), 1, "causal", 512),
-        ConvCase("wavenet 1 32->256 16000", 32, (16000,), 256, (1,)),
-    ),
-    "filtering": (
-        ConvCase("filter 3x3 1024", 1, (1024, 1024), 1, (3, 3), 1, 1),
-        ConvCase("filter 15x15 1024", 1, (1024, 1024), 1, (15, 15), 1, 7),
-        ConvCase("filter 101 of 100000", 1, (100000,), 1, (101,), 1, 50),
-        ConvCase("filter 5x5x5 64", 1, (64, 64, 64), 1, (5, 5, 5), 1, 2),
-    ),
-}
-
-POOL_SUITES: dict[str, tuple[PoolCase, ...]] = {
-    "pooling": (
-        PoolCase("max 2x2 64 112", "max", 64, (112, 112), (2, 2)),
-        PoolCase("max 3x3/2 64 112", "max", 64, (112, 112), (3, 3), 2, 1),
-        PoolCase("max 3x3/1 256 28", "max", 256, (28, 28), (3, 3), 1, 1),
-        PoolCase("max 2x2x2 64 16x56", "max", 64, (16, 56, 56), (2, 2, 2)),
-        PoolCase("avg 2x2 64 112", "avg", 64, (112, 112), (2, 2)),
-        PoolCase("avg 3x3/1 256 28", "avg", 256, (28, 28), (3, 3), 1, 1),
-        PoolCase("avg 7x7 2048 7", "avg", 2048, (7, 7), (7, 7)),
-        PoolCase("avg 4 64 of 16000", "avg", 64, (16000,), (4,)),
-    ),
-}

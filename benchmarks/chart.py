@@ -1,4 +1,4 @@
-"""The picture of a report: how many times faster than the best rival, case by case."""
+"""The pictures of a report: how many times faster than the best rival, case by case."""
 
 from __future__ import annotations
 
@@ -7,42 +7,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Row, geometric_mean
+from benchmarks.rows import WIDEST, Row, geometric_mean
 
 COLOURS = {"channels_first": "#7fb3d5", "channels_last": "#1f618d"}
 LOSS = "#c0392b"
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
-def draw_charts(rows: Sequence[Row], folder: Path, machine: str) -> list[str]:
-    """One PNG for each operation, dtype and batch with a rival; returns the file names.
+def draw_charts(rows: Sequence[Row], folder: Path) -> list[str]:
+    """One PNG for each suite with a rival; returns the file names.
 
     Raises ImportError if matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError('the chart needs matplotlib: pip install "fastconv[bench]"')
-    names = []
-    groups: dict[tuple[str, str, int], list[Row]] = {}
+        raise ImportError('the pictures need matplotlib: pip install "fastconv[bench]"')
+    suites: dict[str, list[Row]] = {}
     for row in rows:
-        if row.ratio is not None:
-            p = row.problem
-            groups.setdefault((p.operation, p.dtype, p.batch), []).append(row)
-    for (operation, dtype, batch), group in groups.items():
-        title = f"{operation.replace('_', ' ')}, {dtype}, batch {batch}"
-        figure = _draw(group, f"{title}  ·  {machine}")
-        name = f"{operation}-{dtype}-batch{batch}.png"
-        figure.savefig(folder / name, dpi=130)
-        names.append(name)
+        if row.ratio is not None and row.target == WIDEST:
+            suites.setdefault(row.suite, []).append(row)
+    names = []
+    for suite, group in suites.items():
+        names.append(f"{suite}.png")
+        _draw(suite, group).savefig(folder / names[-1], dpi=110)
     return names
 
 
-def _draw(rows: Sequence[Row], subtitle: str) -> Any:
+def _draw(suite: str, rows: Sequence[Row]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    cases = list(dict.fromkeys((row.suite, row.problem.case.name) for row in rows))
+    cases = sorted(dict.fromkeys((_setting(row), row.problem.case.name) for row in rows))
     callings = [c for c in ("functional", "planned") if any(row.calling == c for row in rows)]
-    height = 1.7 + 0.36 * len(cases)
+    height = 1.7 + 0.26 * len(cases)
     figure = Figure(figsize=(4.2 + 3.6 * len(callings), height), layout="constrained")
     panels = figure.subplots(1, len(callings), sharey=True, squeeze=False)[0]
     limits = [row.ratio or 1.0 for row in rows]
@@ -53,10 +49,14 @@ def _draw(rows: Sequence[Row], subtitle: str) -> Any:
         mean = f", geometric mean {geometric_mean(valid):.2f}" if valid else ""
         panel.set_title(calling + mean, fontsize=10)
     figure.suptitle(
-        "Time of the best rival / time of fastconv", x=0.01, ha="left", fontsize=12, weight="bold"
+        f"{suite}: time of the best rival / time of fastconv",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+        weight="bold",
     )
     figure.supxlabel(
-        f"right of 1 fastconv is faster  ·  {subtitle}",
+        "right of 1 fastconv is faster",
         fontsize=8,
         color="#555555",
     )
@@ -73,6 +73,12 @@ def _draw(rows: Sequence[Row], subtitle: str) -> Any:
     return figure
 
 
+def _setting(row: Row) -> str:
+    p = row.problem
+    operation = "" if p.operation == "forward" else f"{p.operation.replace('_', ' ')} "
+    return f"{operation}{p.dtype} batch {p.batch}"
+
+
 def _panel(
     panel: Any, rows: Sequence[Row], cases: Sequence[tuple[str, str]], limits: tuple[float, float]
 ) -> None:
@@ -84,7 +90,7 @@ def _panel(
         for row in rows:
             if row.memory_format != memory_format or row.ratio is None:
                 continue
-            place = places[row.suite, row.problem.case.name] + offset
+            place = places[_setting(row), row.problem.case.name] + offset
             colour = COLOURS[memory_format]
             panel.barh(
                 place,
@@ -104,7 +110,9 @@ def _panel(
     ticks = [tick for tick in TICKS if low <= tick <= high]
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
     panel.set_xticks([], minor=True)
-    panel.set_yticks(range(len(cases)), [name for _, name in cases], fontsize=8)
+    panel.set_yticks(
+        range(len(cases)), [f"{setting}  {name}" for setting, name in cases], fontsize=7
+    )
     panel.set_ylim(len(cases) - 0.4, -0.6)
     panel.grid(axis="x", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)

@@ -1,6 +1,8 @@
-"""Compare fastconv with the installed rivals, layer by layer, and write a report.
+"""Compare fastconv with the installed rivals, layer by layer.
 
-``python -m benchmarks.compare --suites resnet50,vgg16 --threads 2``
+python -m benchmarks.compare --suite resnet50            times and prints a table
+python -m benchmarks.compare --suite all --standard --resume --report
+                                                         all that benchmarks/REPORT.md shows
 """
 
 from __future__ import annotations
@@ -10,10 +12,9 @@ import datetime
 import importlib.util
 import itertools
 import platform
-import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import llvmlite
@@ -22,132 +23,138 @@ import numpy as np
 
 import fastconv
 from benchmarks import timing
-from benchmarks.cases import POOL_SUITES, SUITES, ConvCase, PoolCase
-from benchmarks.chart import draw_charts
 from benchmarks.contest import Rules, compete
+from benchmarks.options import parse
 from benchmarks.ours import can_plan, our_sides
-from benchmarks.peak import DTYPES
-from benchmarks.problem import MEMORY_FORMATS, OPERATIONS, Problem
-from benchmarks.report import Report, Row
-from benchmarks.rivals import RIVALS, Rival, limit_blas, load_rivals
-from benchmarks.timing import OtherLoad
+from benchmarks.problem import Problem
+from benchmarks.regression import compare_ratios, load_ratios, save_ratios
+from benchmarks.report import write_report
+from benchmarks.rivals import Rival, limit_blas, load_rivals
+from benchmarks.rows import WIDEST, Row
+from benchmarks.store import Store
+from benchmarks.suites import ALL_SUITES, SUITES, standard_settings
+from benchmarks.tables import suite_means, suite_tables
+from benchmarks.widths import is_restricted, run_restricted
 from fastconv.machine import machine
 
-ALL_SUITES: dict[str, tuple[ConvCase, ...] | tuple[PoolCase, ...]] = {**SUITES, **POOL_SUITES}
-RESULTS = Path(__file__).parent / "results"
+Work = list[tuple[str, Problem]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the comparison; the status is 1 for no row, a wrong one or a missed `--min-share`."""
-    options = _parse(arguments)
-    threads = min(options.threads, numba.config.NUMBA_NUM_THREADS)
-    fastconv.set_threads(threads)
-    blas = limit_blas(threads)
-    rivals, missing = load_rivals(options.rivals, threads)
-    report = Report(notes=missing)
-    problems = list(_problems(options, report))
-    for line in report.notes:
-        print(line)
-    load = OtherLoad()
-    block, patience = (0.001, 0.0) if options.quick else (0.02, options.patience)
-    rules = Rules(threads, options.repeats, block, options.spread, patience)
-    for suite, problem in _progress(problems):
-        ours = our_sides(problem, options.formats, options.functional, options.planned)
-        outcome = compete(suite, problem, ours, rivals, rules)
-        report.rows += outcome.rows
-        report.wrong += outcome.wrong
-        report.notes += outcome.left_out
-    report.header = _header(options, threads, rivals, blas, report.rows) | {
-        "other load": f"other processes used {load.cores:.2f} cores on average"
-    }
-    path = _write(report, options.output, threads)
-    failures = list(report.wrong)
-    if not report.rows:
-        failures.append("no row was timed")
-    if options.min_share is not None:
-        failures += check_share(report.rows, options.min_share)
+    """Run the comparison; the status is 1 for no row, a wrong one or a missed demand."""
+    options = parse(str(__doc__), arguments)
+    store = Store(options.output)
+    failures: list[str] = []
+    if options.target != WIDEST and not is_restricted(options.target):
+        return run_restricted(options.target, sys.argv[1:] if arguments is None else arguments)
+    if options.suites:
+        failures += _time(options, store)
+    if options.save:
+        count = save_ratios(store.load().rows, options.save)
+        print(f"{count} ratios kept in {options.save}")
+    if options.against:
+        rows = [row for row in store.load().rows if row.suite in (options.suites or ALL_SUITES)]
+        text, fallen = compare_ratios(rows, load_ratios(options.against))
+        print(f"\nRatios now over kept ones\n\n{text}")
+        failures += fallen
+    if options.report:
+        write_report(store.load(), options.report)
+        print(f"report: {options.report}")
     for line in failures:
         print(f"FAILED {line}")
-    print(f"{len(report.rows)} rows, {sum(row.defeat for row in report.rows)} defeats: {path}")
     return 1 if failures else 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    add = parser.add_argument
-    add("--suites", default="resnet50,vgg16", help=f"of {', '.join(ALL_SUITES)}; or all")
-    add("--batch", default="1", help="one or more sizes, as 1,16")
-    add("--dtype", default="float32", help="one or both of float32,float64")
-    add("--operations", default="forward", help=f"of {', '.join(OPERATIONS)}; or all")
-    add("--patience", type=float, default=5.0, help="seconds to wait for other processes to end")
-    add("--threads", type=int, default=numba.config.NUMBA_NUM_THREADS)
-    add("--memory-format", default="both", choices=(*MEMORY_FORMATS, "both"))
-    add("--functional", action="store_true", help="only with weights handed over at each call")
-    add("--planned", action="store_true", help="only with weights packed before")
-    add("--rivals", default="all", help=f"of {', '.join(RIVALS)}; or all, or none")
-    add(
-        "--repeats", type=int, default=timing.MINIMUM_REPEATS, help="blocks of each side, 5 or more"
-    )
-    add("--spread", type=float, default=timing.SPREAD_LIMIT, help="median / minimum of a void row")
-    add(
-        "--quick",
-        action="store_true",
-        help="tiny layers and blocks: tries the frame, not the speed",
-    )
-    add("--min-share", type=float, help="fail if a planned channels-last float32 ResNet layer of "
-        "kernel 3x3 or 1x1 stays below this share of the measured peak")  # fmt: skip
-    add("--output", type=Path, default=RESULTS, help="folder of REPORT.md and the charts")
-    options = parser.parse_args(arguments)
-    if options.repeats < timing.MINIMUM_REPEATS:
-        parser.error(f"--repeats must be at least {timing.MINIMUM_REPEATS}, not {options.repeats}")
-    if options.threads < 1:
-        parser.error(f"--threads must be at least 1, not {options.threads}")
-    options.suites = _names(parser, "--suites", options.suites, ALL_SUITES)
-    options.dtype = _names(parser, "--dtype", options.dtype, DTYPES)
-    options.operations = _names(parser, "--operations", options.operations, OPERATIONS)
-    options.rivals = [] if options.rivals == "none" else _names(
-        parser, "--rivals", options.rivals, RIVALS
-    )  # fmt: skip
-    try:
-        options.batch = [int(size) for size in options.batch.split(",")]
-    except ValueError:
-        parser.error(f"--batch must be integers, not {options.batch!r}")
-    both = options.memory_format == "both"
-    options.formats = MEMORY_FORMATS if both else (options.memory_format,)
-    if not (options.functional or options.planned):
-        options.functional = options.planned = True
-    return options
+def _time(options: argparse.Namespace, store: Store) -> list[str]:
+    """Time what was asked for, keep it, print it; what failed."""
+    threads = min(options.threads, numba.config.NUMBA_NUM_THREADS)
+    fastconv.set_threads(threads)
+    blas = limit_blas(threads)
+    rivals, notes = load_rivals(options.rivals, threads)
+    header = _header(options, threads, rivals, blas)
+    problems, left = _problems(options)
+    if options.resume:
+        problems = _undone(problems, options, store, header)
+    rules = Rules(threads, options.repeats, options.seconds, options.spread, options.patience)
+    rows: list[Row] = []
+    failures, deadline = [], time.monotonic() + (options.stop_after or float("inf"))
+    for number, (suite, problem) in enumerate(_progress(problems)):
+        if time.monotonic() > deadline:
+            notes.append(f"stopped with {len(problems) - number} problems to do: --resume goes on")
+            break
+        ours = our_sides(problem, options.formats, options.functional, options.planned)
+        outcome = compete(suite, problem, ours, rivals, rules)
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        rows += store.add(suite, options.target, problem, outcome, header, now)
+        failures += outcome.wrong
+        notes += outcome.left_out
+    for title, text in suite_tables(rows):
+        print(f"\n{title}\n\n{text}")
+    if rows:
+        print(f"\nGeometric means of the ratio to the best rival\n\n{suite_means(rows)}")
+    print(f"\n{len(rows)} rows, {sum(row.defeat for row in rows)} defeats")
+    for line in (*notes, *left):
+        print(line)
+    if not rows and not options.resume:
+        failures.append("no row was timed")
+    if options.min_share is not None:
+        failures += check_share(rows, options.min_share)
+    return failures
 
 
-def _names(
-    parser: argparse.ArgumentParser,
-    option: str,
-    text: str,
-    known: Sequence[str] | Mapping[str, Any],
-) -> list[str]:
-    names = list(known) if text == "all" else text.split(",")
-    for name in names:
-        if name not in known:
-            parser.error(f"{option}: {name!r} is not one of {', '.join(known)}")
-    return names
-
-
-def _problems(options: argparse.Namespace, report: Report) -> Iterator[tuple[str, Problem]]:
-    """Everything that was asked for and exists; a note for each suite's rest."""
-    settings = itertools.product(options.operations, options.dtype, options.batch)
-    for (operation, dtype, batch), suite in itertools.product(list(settings), options.suites):
-        for case in ALL_SUITES[suite]:
+def _problems(options: argparse.Namespace) -> tuple[Work, list[str]]:
+    """Everything that was asked for and exists; notes on the rest."""
+    found: Work = []
+    notes: list[str] = []
+    for suite in options.suites:
+        for (operation, dtype, batch), case in itertools.product(
+            _settings(options, suite), ALL_SUITES[suite]
+        ):
+            if options.case and options.case not in case.name:
+                continue
             problem = Problem(case.shrunk() if options.quick else case, batch, dtype, operation)
             missing = problem.missing
             if missing is None and not options.functional and not can_plan(problem):
                 missing = "there is no plan of this operation"
             if missing is None:
-                yield suite, problem
-            elif (note := f"{suite}, {operation}: {missing}") not in report.notes:
-                report.notes.append(note)
+                found.append((suite, problem))
+            elif (note := f"{operation}: {missing}") not in notes:
+                notes.append(note)
+    return found, notes
 
 
-def _progress(problems: list[tuple[str, Problem]]) -> Iterator[tuple[str, Problem]]:
+def _settings(options: argparse.Namespace, suite: str) -> list[tuple[str, str, int]]:
+    """(operation, dtype, batch) to time in a suite."""
+    if not options.standard:
+        asked = (
+            options.operations or ["forward"],
+            options.dtype or ["float32"],
+            options.batch or [1],
+        )
+        return list(itertools.product(*asked))
+    return [
+        (operation, dtype, batch)
+        for operation, dtype, batch in standard_settings(suite)
+        if (options.operations is None or operation in options.operations)
+        and (options.dtype is None or dtype in options.dtype)
+        and (options.batch is None or batch in options.batch)
+    ]
+
+
+def _undone(problems: Work, options: argparse.Namespace, store: Store, header: Any) -> Work:
+    done = {suite: store.done(suite, options.target, header) for suite in options.suites}
+    callings = [name for name in (False, True) if (options.planned if name else options.functional)]
+
+    def keys(suite: str, p: Problem) -> Iterable[tuple[Any, ...]]:
+        for memory_format, planned in itertools.product(options.formats, callings):
+            if can_plan(p) or not planned:
+                names = (suite, p.case.name, p.operation, p.dtype, p.batch)
+                yield (*names, memory_format, planned, options.target)
+
+    return [(s, p) for s, p in problems if not done[s].issuperset(keys(s, p))]
+
+
+def _progress(problems: Work) -> Iterator[tuple[str, Problem]]:
     """The problems, with a bar where tqdm is installed and someone looks on."""
     if importlib.util.find_spec("tqdm") is None or not sys.stderr.isatty():
         yield from problems
@@ -161,22 +168,15 @@ def _progress(problems: list[tuple[str, Problem]]) -> Iterator[tuple[str, Proble
 
 
 def _header(
-    options: argparse.Namespace,
-    threads: int,
-    rivals: Sequence[Rival],
-    blas: str,
-    rows: Sequence[Row],
+    options: argparse.Namespace, threads: int, rivals: Sequence[Rival], blas: str
 ) -> dict[str, str]:
     """What the times depend on; no names of hosts, users or folders."""
     cpu = machine()
     header = {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{describe_machine()}, level-2 cache {cpu.level2_bytes // 1024} KiB",
-        "threads": f"{threads}, threading layer {numba.threading_layer()}; {blas}",
-        "limits": _limits(rows),
-        "fastconv": fastconv.__version__,
-        "made with": f"Python {platform.python_version()}, numpy {np.__version__}, "
-        f"numba {numba.__version__}, llvmlite {llvmlite.__version__}",
+        "threads": f"{threads}; {blas}",
+        "made with": f"fastconv {fastconv.__version__}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, numba {numba.__version__}, llvmlite {llvmlite.__version__}",
         **{rival.name: f"{rival.version}: {rival.offers}" for rival in rivals},
         "rules": f"{options.repeats} blocks of each side in turn, the process idle before each; "
         f"void above median / minimum {options.spread:g} or with more than "
@@ -192,28 +192,6 @@ def describe_machine() -> str:
     cpu = machine()
     bits = 8 * cpu.vector_bytes
     return f"{platform.machine()} {cpu.name}, {cpu.cores} cores, vectors of {bits} bits"
-
-
-def _limits(rows: Sequence[Row]) -> str:
-    """Median over all rows of the limits that were timed beside them."""
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        name = "copy GB/s" if row.problem.pools else f"{row.problem.dtype} GFLOP/s"
-        found.setdefault(name, []).append(row.limit_rate / 1e9)
-    return ", ".join(f"{name} {statistics.median(rates):.0f}" for name, rates in found.items())
-
-
-def _write(report: Report, folder: Path, threads: int) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        pictures = draw_charts(report.rows, folder, f"{describe_machine()}, {threads} threads")
-    except ImportError as reason:
-        print(reason)
-        report.notes.append(str(reason))
-        pictures = []
-    path = folder / "REPORT.md"
-    path.write_text(report.markdown(pictures), encoding="utf-8")
-    return path
 
 
 def check_share(rows: Sequence[Row], least: float) -> list[str]:

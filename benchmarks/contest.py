@@ -7,19 +7,21 @@ from typing import NamedTuple
 
 from benchmarks.peak import Limit, copy_limit, fma_limit
 from benchmarks.problem import Problem, Side, WrongResult
-from benchmarks.report import Row
 from benchmarks.rivals import Rival
-from benchmarks.timing import Timing, first_call, measure, ratio
+from benchmarks.rows import Row
+from benchmarks.timing import Timing, first_call, measure, ratio, wait_until_idle
 
-LIMIT = "limit"
+FMA, COPY = "limit: fma", "limit: copy"
+BLOCKS = (0.001, 0.02)  # seconds that a block takes, at least and at most, if a call is shorter
+HOPELESS = 3.0  # times the fastest rival's time
 
 
 class Rules(NamedTuple):
-    """What `timing.measure` is told."""
+    """How much a problem is timed."""
 
     threads: int
     repeats: int
-    block_seconds: float
+    seconds: float  # for all sides together, about
     spread_limit: float
     patience: float
 
@@ -33,11 +35,12 @@ class Outcome(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A side of ours whose result was right."""
+    """A side whose result was right."""
 
-    memory_format: str
+    memory_format: str  # of our sides
     side: Side
     first_seconds: float
+    seconds: float  # of the second call, with nobody else running
     error: float
 
 
@@ -51,43 +54,46 @@ def compete(
     """A row for each of our sides; nobody whose result is wrong is timed."""
     wrong: list[str] = []
     left_out: list[str] = []
-    entries = _right_entries(problem, ours, wrong)
+    entries = list(_right(problem, ours, wrong))
     if not entries:
         return Outcome([], wrong, left_out)
     planned = any(entry.side.planned for entry in entries)
-    others = [
-        side
-        for rival in rivals
-        for side in rival.sides(problem)
-        if (planned or not side.planned) and _is_right(problem, side, left_out)
-    ]
-    limit = _limit(problem, rules.threads)
-    limit.call()
+    sides = (("", side) for rival in rivals for side in rival.sides(problem))
+    others = list(_right(problem, (s for s in sides if planned or not s[1].planned), left_out))
 
     def opponents(entry: Entry, timings: Mapping[str, Timing]) -> dict[str, Timing]:
         """Against a plan all count, against a function only those that pack at each call."""
-        return {s.name: timings[s.name] for s in others if entry.side.planned or not s.planned}
+        names = [o.side.name for o in others if entry.side.planned or not o.side.planned]
+        return {name: timings[name] for name in names}
 
     def decisive(timings: Mapping[str, Timing]) -> set[str]:
         """Our sides and the best opponent of each."""
+        timings = timings | once
         names = set()
         for entry in entries:
             own, against = timings[entry.side.name], opponents(entry, timings)
             names.add(entry.side.name)
             names.update(sorted(against, key=lambda name: ratio(against[name], own))[:1])
-        return names
+        return names - once.keys()
 
-    calls = {side.name: side.call for side in (*(e.side for e in entries), *others)}
+    once = {o.side.name: Timing((o.seconds,), o.seconds) for o in _hopeless(others, rules)}
+    calls = {e.side.name: e.side.call for e in (*entries, *others) if e.side.name not in once}
+    limits = _limits(problem, rules.threads)
+    for name, limit in limits.items():
+        limit.call()
+        calls[name] = limit.call
+    share = rules.seconds / rules.repeats / len(calls)
     measured = measure(
-        calls | {LIMIT: limit.call},
+        calls,
         repeats=rules.repeats,
-        block_seconds=rules.block_seconds,
+        block_seconds=min(max(share, BLOCKS[0]), BLOCKS[1]),
         spread_limit=rules.spread_limit,
         patience=rules.patience,
         decisive=decisive,
     )
-    timings = measured.timings
+    timings = {**measured.timings, **once}
     problem.forget()
+    rates = {name: limit.work / timings[name].minimum for name, limit in limits.items()}
     rows = []
     for entry in entries:
         row = Row(
@@ -99,7 +105,8 @@ def compete(
             first_seconds=entry.first_seconds,
             error=entry.error,
             timing=timings[entry.side.name],
-            limit_rate=limit.work / timings[LIMIT].minimum,
+            fma_rate=rates.get(FMA, 0.0),
+            copy_rate=rates[COPY],
             rivals=opponents(entry, timings),
             void=entry.side.name in measured.void,
         )
@@ -107,31 +114,28 @@ def compete(
     return Outcome(rows, wrong, left_out)
 
 
-def _right_entries(
-    problem: Problem, ours: Iterable[tuple[str, Side]], wrong: list[str]
-) -> list[Entry]:
-    entries = []
-    for memory_format, side in ours:
-        seconds, result = first_call(side.call)
+def _right(
+    problem: Problem, sides: Iterable[tuple[str, Side]], complaints: list[str]
+) -> Iterable[Entry]:
+    for memory_format, side in sides:
+        first_seconds, result = first_call(side.call)
         try:
             error = problem.check(side, result)
         except WrongResult as reason:
-            wrong.append(str(reason))
-        else:
-            entries.append(Entry(memory_format, side, seconds, error))
-    return entries
+            complaints.append(str(reason))
+            continue
+        del result
+        wait_until_idle()
+        yield Entry(memory_format, side, first_seconds, first_call(side.call)[0], error)
 
 
-def _is_right(problem: Problem, side: Side, left_out: list[str]) -> bool:
-    try:
-        problem.check(side, side.call())
-    except WrongResult as reason:
-        left_out.append(str(reason))
-        return False
-    return True
+def _hopeless(others: Sequence[Entry], rules: Rules) -> list[Entry]:
+    """Rivals that are far from being the best, and too slow to call again and again."""
+    fastest = min((o.seconds for o in others), default=0.0)
+    limit = max(HOPELESS * fastest, rules.seconds / rules.repeats / 4)
+    return [o for o in others if o.seconds > limit]
 
 
-def _limit(problem: Problem, threads: int) -> Limit:
-    if problem.pools:
-        return copy_limit(threads, int(problem.work))
-    return fma_limit(problem.dtype, threads)
+def _limits(problem: Problem, threads: int) -> dict[str, Limit]:
+    limits = {COPY: copy_limit(threads, int(problem.moved_bytes))}
+    return limits if problem.pools else limits | {FMA: fma_limit(problem.dtype, threads)}

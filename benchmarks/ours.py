@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 import fastconv
 from benchmarks.cases import ConvCase, PoolCase
-from benchmarks.problem import Problem, Side, in_format
+from benchmarks.problem import NORM, Problem, Side, in_format
 
 
 def our_sides(
@@ -44,26 +44,63 @@ def _functional(problem: Problem, memory_format: str) -> Side:
         key: array if key == "w" else in_format(array, memory_format)
         for key, array in problem.operands.items()
     }
-    x, w, dy = (arrays.get(key) for key in ("x", "w", "dy"))
     if isinstance(case, PoolCase):
-        pool = getattr(fastconv, f"{case.kind}_pool{case.rank}d")
-        return Side(name, lambda: pool(x, case.kernel, case.stride, case.padding), algorithm="pool")
-    options, algorithm = _options(case), _chosen(problem)
+        return Side(name, _pooling(problem, case, arrays), algorithm="pool")
+    call = (_transposed if case.transposed else _plain)(problem, case, arrays)
+    return Side(name, call, algorithm=_chosen(problem, memory_format))
+
+
+def _pooling(problem: Problem, case: PoolCase, arrays: dict[str, Any]) -> Callable[[], Any]:
+    name, shape = f"{case.pool}_pool{case.rank}d", problem.input_shape
+    pool, gradient = getattr(fastconv, name), getattr(fastconv.grad, name, None)
+    sliding = () if case.adaptive else (case.kernel, case.stride, case.padding)
+    windows = sliding or (case.kernel,)  # of adaptive pooling the size of the output
+    x, dy, indices = (arrays.get(key) for key in ("x", "dy", "indices"))
+    if problem.operation == "forward":
+        if case.pool == "lp":
+            return lambda: pool(x, NORM, case.kernel, case.stride)
+        return lambda: pool(x, *windows)
+    assert gradient is not None
+    if not case.keeps_maxima:
+        if problem.operation == "input_gradient":
+            return lambda: gradient(dy, shape, *sliding)
+
+        def average() -> Any:
+            pool(x, *windows)
+            return gradient(dy, shape, *sliding)
+
+        return average
     if problem.operation == "input_gradient":
-        shape = problem.geometry.input_shape
+        return lambda: gradient(dy, indices, shape)
+    return lambda: gradient(dy, pool(x, *windows, return_indices=True)[1], shape)
+
+
+def _plain(problem: Problem, case: ConvCase, arrays: dict[str, Any]) -> Callable[[], Any]:
+    x, w, dy = (arrays.get(key) for key in ("x", "w", "dy"))
+    options = _options(case)
+    if problem.operation == "input_gradient":
+        shape = problem.input_shape
         input_gradient = getattr(fastconv.grad, f"conv{case.rank}d_input")
-        return Side(name, lambda: input_gradient(shape, w, dy, **options), algorithm=algorithm)
+        return lambda: input_gradient(shape, w, dy, **options)
     if problem.operation == "weight_gradient":
         weight_gradient = getattr(fastconv.grad, f"conv{case.rank}d_weight")
-        return Side(
-            name, lambda: weight_gradient(x, case.weight_shape, dy, **options), algorithm=algorithm
-        )
-    if case.transposed:
-        options["output_padding"] = case.output_padding
-        transposed = getattr(fastconv, f"conv_transpose{case.rank}d")
-        return Side(name, lambda: transposed(x, w, **options), algorithm=algorithm)
+        return lambda: weight_gradient(x, case.weight_shape, dy, **options)
     conv = getattr(fastconv, f"conv{case.rank}d")
-    return Side(name, lambda: conv(x, w, **options), algorithm=algorithm)
+    return lambda: conv(x, w, **options)
+
+
+def _transposed(problem: Problem, case: ConvCase, arrays: dict[str, Any]) -> Callable[[], Any]:
+    """Its gradients are a plain convolution and a weight gradient with the operands exchanged."""
+    x, w, dy = (arrays.get(key) for key in ("x", "w", "dy"))
+    options = _options(case)
+    if problem.operation == "input_gradient":
+        conv = getattr(fastconv, f"conv{case.rank}d")
+        return lambda: conv(dy, w, **options)
+    if problem.operation == "weight_gradient":
+        weight_gradient = getattr(fastconv.grad, f"conv{case.rank}d_weight")
+        return lambda: weight_gradient(dy, case.weight_shape, x, **options)
+    transposed = getattr(fastconv, f"conv_transpose{case.rank}d")
+    return lambda: transposed(x, w, output_padding=case.output_padding, **options)
 
 
 def _planned(problem: Problem, memory_format: str) -> Side:
@@ -73,15 +110,17 @@ def _planned(problem: Problem, memory_format: str) -> Side:
     plan = fastconv.plan(
         x.shape, problem.operands["w"], memory_format=memory_format, **_options(case)
     )
-    out = in_format(np.empty(problem.geometry.output_shape, problem.dtype), memory_format)
+    out = in_format(np.empty(problem.output_shape, problem.dtype), memory_format)
     name = f"fastconv {memory_format} planned"
     return Side(name, lambda: plan(x, out=out), planned=True, algorithm=plan.algorithm)
 
 
-def _chosen(problem: Problem) -> str:
+def _chosen(problem: Problem, memory_format: str) -> str:
     """Name of the algorithm, from the table of `fastconv.explain`."""
-    g, case = problem.geometry, problem.case
-    transposed = getattr(case, "transposed", False)
+    g, operation = problem.geometry, problem.operation
+    if problem.transposed:
+        mirrored = {"forward": "input_gradient", "input_gradient": "forward"}
+        operation = mirrored.get(operation, operation)
     table = fastconv.explain(
         g.input_shape,
         g.weight_shape,
@@ -90,6 +129,7 @@ def _chosen(problem: Problem) -> str:
         g.dilation,
         g.groups,
         dtype=problem.dtype,
-        operation="input_gradient" if transposed else problem.operation,
+        operation=operation,
+        memory_format=memory_format,
     )
     return next(line.split()[1] for line in table.splitlines() if line.startswith("->"))

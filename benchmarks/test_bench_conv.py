@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import SUITES, ConvCase
+from benchmarks.cases import ConvCase
 from benchmarks.ours import can_plan, our_sides
 from benchmarks.problem import MEMORY_FORMATS, OPERATIONS, Problem, Side
+from benchmarks.suites import SUITES
 
 LAYERS = [
     pytest.param(case, operation, id=f"{case.name} {operation}")

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cases import POOL_SUITES, PoolCase
+from benchmarks.cases import PoolCase
 from benchmarks.ours import our_sides
 from benchmarks.problem import MEMORY_FORMATS, Problem
+from benchmarks.suites import POOL_SUITES
 
 CASES = [case for cases in POOL_SUITES.values() for case in cases]
 

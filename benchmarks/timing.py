@@ -5,7 +5,8 @@
 2. Before a block, this process must be idle: ONNX Runtime's threads spin for about 30 ms after a
    call and PyTorch's for about 8 ms, and whoever is timed on the same cores meanwhile reads up to
    40 times too slow.
-3. A block begins with calls that do not count, which wake the side's own threads.
+3. A block begins with calls that do not count, which wake the side's own threads; long calls do not
+   notice that.
 4. The first call of all, which compiles, is timed apart: `first_call`.
 5. A side whose median lies far above its minimum was disturbed, and so is every side while other
    processes keep a part of the processor: a parallel loop waits for its slowest thread, so one busy
@@ -19,7 +20,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ Call = Callable[[], Any]
 
 MINIMUM_REPEATS = 5
 WARM_CALLS = 2
+LONG_CALL = 0.05  # seconds
 SPREAD_LIMIT = 1.3  # median / minimum; an idle machine stays below 1.15
 OTHERS_LIMIT = 0.25  # cores
 TASKS = Path("/proc/self/task")
@@ -36,14 +38,16 @@ STATISTICS = Path("/proc/stat")
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds of every counted call of one side, by block."""
+    """What the blocks of one side took, in seconds."""
 
-    blocks: tuple[tuple[float, ...], ...]
+    block_medians: tuple[float, ...]
+    minimum: float  # the best call of all blocks: what the code can do
 
-    @property
-    def minimum(self) -> float:
-        """The best call: what the code can do."""
-        return min(min(block) for block in self.blocks)
+    @classmethod
+    def of(cls, blocks: Iterable[Sequence[float]]) -> Timing:
+        """From the seconds of every counted call, by block."""
+        blocks = list(blocks)
+        return cls(tuple(map(statistics.median, blocks)), min(map(min, blocks)))
 
     @property
     def median(self) -> float:
@@ -51,22 +55,26 @@ class Timing:
         return statistics.median(self.block_medians)
 
     @property
-    def block_medians(self) -> list[float]:
-        """One number per block."""
-        return [statistics.median(block) for block in self.blocks]
-
-    @property
     def spread(self) -> float:
         """Median over minimum; 1 is perfectly steady."""
         return self.median / self.minimum
+
+    @property
+    def once(self) -> bool:
+        """Whether there was one call only."""
+        return len(self.block_medians) == 1
 
 
 def ratio(numerator: Timing, denominator: Timing) -> float:
     """Median over the pairs of blocks of the ratio of their medians.
 
-    >>> ratio(Timing(((2.0,), (6.0,), (4.0,))), Timing(((1.0,), (2.0,), (2.0,))))
+    Of the medians alone where one side was called only once.
+
+    >>> ratio(Timing((2.0, 6.0, 4.0), 2.0), Timing((1.0, 2.0, 2.0), 1.0))
     2.0
     """
+    if numerator.once or denominator.once:
+        return numerator.median / denominator.median
     pairs = zip(numerator.block_medians, denominator.block_medians, strict=True)
     return statistics.median(a / b for a, b in pairs)
 
@@ -215,22 +223,20 @@ def measure(
 
 
 def _rounds(sides: Mapping[str, Call], repeats: int, block_seconds: float) -> dict[str, Timing]:
-    blocks: dict[str, list[tuple[float, ...]]] = {name: [] for name in sides}
+    blocks: dict[str, list[Sequence[float]]] = {name: [] for name in sides}
     order = list(sides)
     for _ in range(repeats):
         for name in order:
             wait_until_idle()
             blocks[name].append(_block(sides[name], block_seconds))
         order.reverse()
-    return {name: Timing(tuple(found)) for name, found in blocks.items()}
+    return {name: Timing.of(found) for name, found in blocks.items()}
 
 
-def _block(call: Call, block_seconds: float) -> tuple[float, ...]:
-    warm = [first_call(call)[0] for _ in range(WARM_CALLS)]
-    count = max(1, min(1000, round(block_seconds / max(min(warm), 1e-9))))
-    seconds = []
-    for _ in range(count):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return tuple(seconds)
+def _block(call: Call, block_seconds: float) -> Sequence[float]:
+    seconds = first_call(call)[0]
+    if seconds > LONG_CALL:
+        return [seconds]
+    warm = min(seconds, *(first_call(call)[0] for _ in range(WARM_CALLS - 1)))
+    count = max(1, min(1000, round(block_seconds / max(warm, 1e-9))))
+    return [first_call(call)[0] for _ in range(count)]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 import fastconv
-from benchmarks.cases import SUITES, ConvCase
+from benchmarks.cases import ConvCase
+from benchmarks.suites import SUITES
 from fastconv import reference
 from fastconv.choose import plan_conv
 from fastconv.geometry import ConvGeometry
@@ -102,6 +103,16 @@ def from_benchmark(row: ConvCase, batch: int) -> Case:
         del options["output_padding"]
         shape = g.input_shape
     return Case(f"{row.name} shrunk", shape, row.weight_shape, options)
+
+
+def from_benchmarks() -> list[Case]:
+    """The layers of the benchmarks, without those that are alike once they are small."""
+    found = {}
+    for suite in SUITES.values():
+        for number, row in enumerate(suite):
+            small = replace(row.shrunk(), name="")
+            found.setdefault(small, from_benchmark(row, 1 + number % 4))
+    return list(found.values())
 
 
 # Around the vector widths of 2, 4, 8 and 16 lanes and blocks of two vectors.
@@ -278,11 +289,7 @@ CASES = (
     case("3d depthwise", (1, 19, 4, 5, 3), (19, 1, 2, 3, 2), groups=19, padding=1),
     case("3d slices far apart", (1, 2, 60, 3, 4), (3, 2, 2, 2, 3), dilation=(51, 1, 1)),
     case("3d full", (1, 2, 3, 2, 4), (3, 2, 2, 3, 4), padding="full"),
-    *(
-        from_benchmark(row, batch)
-        for suite in SUITES.values()
-        for batch, row in enumerate(suite, 1)
-    ),
+    *from_benchmarks(),
 )
 assert len({row.name for row in CASES}) == len(CASES)
 
