@@ -10,6 +10,8 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
+
 Pairs = tuple[tuple[int, int], ...]
 Size = tuple[int, ...]
 
@@ -61,6 +63,21 @@ def check_count(op: str, name: str, shape: Size) -> None:
     count = math.prod(max(size, 1) for size in shape)
     if count >= LIMIT:
         raise ValueError(f"{op}: {name} of shape {shape} spans {count} elements, limit 2**59")
+
+
+def check_choice(op: str, name: str, value: Any, choices: tuple[str | None, ...]) -> None:
+    """Refuse what is not one of the names; an array would not even compare with them."""
+    if not (value is None or isinstance(value, str)):
+        raise TypeError(f"{op}: {name} must be one of {choices}, not {value!r}")
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {choices}, not {value!r}")
+
+
+def as_flag(op: str, name: str, value: Any) -> bool:
+    """`value` as a bool: True, False, NumPy's, or the integers 1 and 0."""
+    if isinstance(value, bool | np.bool_) or (type(value) is int and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"{op}: {name} must be True or False, not {value!r}")
 
 
 def as_threads(op: str, threads: Any) -> int | None:

@@ -31,7 +31,10 @@ def as_operand(op: str, name: str, value: Any) -> np.ndarray:
             raise TypeError(f"{op}: {name} is a device array; copy it to the host first")
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{op}: {name} is a masked array; fill it first: {name}.filled(0)")
-        value = np.asarray(value)
+        try:
+            value = np.asarray(value)
+        except Exception as error:  # ragged lists, and whatever foreign objects raise
+            raise TypeError(f"{op}: {name} cannot become an array: {error}") from error
     if value.dtype.char not in "bhilqBHILQefdFD":
         raise TypeError(f"{op}: {name} must be {KINDS}, not {value.dtype}")
     if not (value.flags.aligned and value.dtype.isnative):
@@ -75,10 +78,26 @@ def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarr
     if not out.flags.aligned:  # its strides may be no multiple of an element
         raise ValueError(f"{op}: out is not aligned to its dtype {dtype}")
     for x in inputs:
-        if x is not None and np.may_share_memory(out, x) and np.shares_memory(out, x):
-            raise ValueError(f"{op}: out overlaps an input")
+        if x is not None and np.may_share_memory(out, x):
+            _check_overlap(op, out, x)
     if out.size > 1 and _overlaps_itself(out):
         raise ValueError(f"{op}: elements of out share memory (strides {out.strides})")
+
+
+# Steps of the search for a common element, some 20 ms; odd strides may take it hours.
+OVERLAP_WORK = 10**6
+
+
+def _check_overlap(op: str, out: np.ndarray, x: np.ndarray) -> None:
+    """Refuse an `out` that shares an element with `x`, or may for all that anybody can tell."""
+    try:
+        overlap = np.shares_memory(out, x, OVERLAP_WORK)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        raise ValueError(
+            f"{op}: out overlaps an input, or its strides {out.strides} and {x.strides} hide it"
+        ) from None
+    if overlap:
+        raise ValueError(f"{op}: out overlaps an input")
 
 
 def _overlaps_itself(x: np.ndarray) -> bool:

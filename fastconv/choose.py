@@ -209,13 +209,14 @@ class Reference:
     def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
         """See `plan.Engine`."""
         weight, bias = packed
-        if self._operation == "forward":
-            result = reference.conv(self._geometry, source, weight, bias)
-        elif self._operation == "input_gradient":
-            result = reference.conv_transpose(self._geometry, source, weight, bias)
-        else:
-            result = reference.conv_weight(self._geometry, source, weight)
-        np.copyto(target, reference.activation(self._activation, result))
+        with np.errstate(all="ignore"):
+            if self._operation == "forward":
+                result = reference.conv(self._geometry, source, weight, bias)
+            elif self._operation == "input_gradient":
+                result = reference.conv_transpose(self._geometry, source, weight, bias)
+            else:
+                result = reference.conv_weight(self._geometry, source, weight)
+            np.copyto(target, reference.activation(self._activation, result))
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
@@ -350,6 +351,9 @@ def plan_conv(
 
     Raises ValueError for an unknown algorithm or one that refuses the problem, with its reason.
     """
+    for name, value in (("activation", activation), ("algorithm", algorithm)):
+        if not (value is None or isinstance(value, str)):  # a list could not even be looked up
+            raise TypeError(f"{op}: {name} must be a string, not {value!r}")
     precision = get_precision()
     setting = packed, channels_last, precision
     return _plan(op, geometry, dtype, operation, activation, algorithm, *setting)

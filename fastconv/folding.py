@@ -63,7 +63,7 @@ def fold_into(geometry: ConvGeometry, columns: np.ndarray, y: np.ndarray) -> Non
     y[...] = 0
     with np.errstate(all="ignore"):
         for outputs, cells in _taps(geometry):
-            y[cells] += whole[outputs]
+            y[cells] += whole[outputs].astype(y.dtype, copy=False)  # no sum of int64 and uint64
 
 
 def sum_dtype(dtype: np.dtype) -> np.dtype:
@@ -127,7 +127,7 @@ def pad(x: np.ndarray, pairs: Pairs, mode: str, value: Any) -> np.ndarray:
             continue
         for border, source in _repeats(low, high, size, mode):
             lines[border] = lines[source]
-    return padded[kept]
+    return padded[(*kept, ...)]  # not a scalar if there is no axis
 
 
 def pad_input(gradient: np.ndarray, pairs: Pairs, mode: str) -> np.ndarray:
@@ -144,4 +144,4 @@ def pad_input(gradient: np.ndarray, pairs: Pairs, mode: str) -> np.ndarray:
             for border, source in _repeats(low, high, size, mode) if mode != "constant" else ():
                 terms = lines[border]
                 lines[source] += terms.sum(axis=0, keepdims=True) if mode == "replicate" else terms
-        return sums[_inside(grown, shape)].astype(gradient.dtype)
+        return sums[(*_inside(grown, shape), ...)].astype(gradient.dtype)

@@ -17,7 +17,7 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from .arguments import Pairs, Size, as_int, as_shape, as_sizes, check_count
+from .arguments import Pairs, Size, as_flag, as_int, as_shape, as_sizes, check_choice, check_count
 
 PADDING_NAMES = ("valid", "same", "same_lower", "full", "causal")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -451,13 +451,12 @@ class PoolGeometry:
         strides = kernel if stride is None else as_sizes(op, "stride", stride, rank, at_least=1)
         dilations = as_sizes(op, "dilation", dilation, rank, at_least=1)
         pairs = as_padding(op, padding, in_size, kernel, strides, dilations)
+        ceiling = as_flag(op, "ceil_mode", ceil_mode)
         for k, pair in zip(kernel, pairs):
             if 2 * max(pair) > k:
                 raise ValueError(f"{op}: padding {pair} must be at most half of kernel_size ({k})")
         out_size = tuple(
-            _fitting_size(
-                op, pool_size(size, k, s, d, low, high, bool(ceil_mode)), size, k, d, low, high
-            )
+            _fitting_size(op, pool_size(size, k, s, d, low, high, ceiling), size, k, d, low, high)
             for size, k, s, d, (low, high) in zip(in_size, kernel, strides, dilations, pairs)
         )
         for size, k, d, (low, _) in zip(in_size, kernel, dilations, pairs):
@@ -537,8 +536,7 @@ def _check_positive(
 
 def _check_mode(op: str, mode: str, sizes: Size, padding: Pairs) -> None:
     """Reflection needs a cell beyond the border one; a circle cannot be walked twice."""
-    if mode not in PADDING_MODES:
-        raise ValueError(f"{op}: padding_mode must be one of {PADDING_MODES}, not {mode!r}")
+    check_choice(op, "padding_mode", mode, PADDING_MODES)
     for size, pair in zip(sizes, padding):
         largest = {"reflect": size - 1, "circular": size}.get(mode)
         if largest is not None and max(pair) > largest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .arguments import check_choice
+
 PRECISIONS = ("default", "strict")
 
 _chosen = PRECISIONS[0]
@@ -40,8 +42,7 @@ def set_precision(precision: str) -> None:
     >>> fastconv.set_precision("default")
     """
     global _chosen
-    if precision not in PRECISIONS:
-        raise ValueError(f"set_precision: precision must be one of {PRECISIONS}, not {precision!r}")
+    check_choice("set_precision", "precision", precision, PRECISIONS)
     _chosen = precision
 
 

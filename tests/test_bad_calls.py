@@ -4,6 +4,8 @@ The first column says where such a call did harm: an issue, a CVE, or the kind o
 may be wrong with a shape is tested in `test_geometry.py`; here the doors are called.
 """
 
+import time
+
 import numpy as np
 import pytest
 from conv_cases import definition, integers
@@ -446,3 +448,16 @@ def test_any_argument(shape, kernel, stride, padding, dilation, groups, door):
     if door == "conv2d":
         geometry = ConvGeometry.forward("conv2d", 2, shape, kernel, **options)
         assert np.array_equal(result, definition(geometry, "forward", {"input": x, "weight": w}))
+
+
+def test_an_overlap_that_nobody_can_find_in_time():
+    """Whether strides like these meet in a cell is a problem that may take NumPy minutes."""
+    memory = np.zeros(192_163_377, np.float16)
+    view = np.lib.stride_tricks.as_strided
+    x = view(memory, (1, 1, 1049, 1049, 1049), (0, 0, 73348, 122238, 171138))
+    out = view(memory[64_023_025:], (1, 1, 1049, 1049, 1), (0, 0, 24446, 24448, 2))
+    w = np.zeros((1, 1, 1, 1, 1049), np.float16)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="conv3d: out overlaps an input, or its strides"):
+        fastconv.conv3d(x, w, out=out)
+    assert time.perf_counter() - start < 30

@@ -427,3 +427,14 @@ def test_an_axis_of_one_line_without_border(mode):
     gradient = pad_gradient(np.ones((1, 1, 6)), (1, 1), mode)
     assert gradient.tolist() == [[middle]]
     assert np.vdot(fastconv.pad(x, (1, 1), mode), np.ones((1, 1, 6))) == np.vdot(x, gradient)
+
+
+def test_an_array_without_axes_stays_an_array():
+    for result in (fastconv.pad(3.0, ()), pad_gradient(3.0, ())):
+        assert type(result) is np.ndarray and result.shape == () and result == 3
+
+
+def test_unsigned_integers_of_64_bits_wrap():
+    """NumPy has no sum of int64 and uint64."""
+    columns = np.full((1, 2, 2), 2**63, np.uint64)
+    assert fastconv.fold(columns, 3, (2,)).tolist() == [[[2**63, 0, 2**63]]]

@@ -11,6 +11,7 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
+from ..arguments import check_choice
 from .compile import Kernel, compiled, float_kernel, kernel
 from .elementary import divide, exp, expm1, log1p, magnitude, negative, normal, select
 from .emit import Emit, emitter
@@ -188,12 +189,8 @@ OF_INTEGERS = ("relu", "relu6")
 
 def check_activation(op: str, name: Any, dtype: str) -> None:
     """ValueError for an unknown name, TypeError if `dtype` has it not."""
-    if name is None:
-        return
-    if name not in ACTIVATIONS:
-        names = (None, *ACTIVATIONS)
-        raise ValueError(f"{op}: activation must be one of {names}, not {name!r}")
-    if dtype == "int64" and name not in OF_INTEGERS:
+    check_choice(op, "activation", name, (None, *ACTIVATIONS))
+    if name and dtype == "int64" and name not in OF_INTEGERS:
         raise TypeError(f"{op}: activation {name!r} of integers is not an integer")
 
 

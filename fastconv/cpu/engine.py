@@ -155,8 +155,8 @@ class Correlations:
             made.append(Launch(job, int(start), int(job[ITEMS]), int(job[THREAD_BYTES])))
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
-        self._jobs[key] = tuple(made)
-        return self._jobs[key]
+        launches = self._jobs[key] = tuple(made)  # not read again: another thread may clear it
+        return launches
 
     def _job(
         self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int

@@ -67,10 +67,11 @@ class WeightGradient:
         chunks = min(int(job[BOX_COUNT]), -(-self.ITEMS // (groups * int(job[BLOCKS]))))
         extra = [len(rows), padded, chunks, int(job[BOX_COUNT])]
         rows = np.pad(rows, (0, padded - len(rows)), mode="edge")
+        made = job, np.concatenate([np.array(extra, np.int64), rows])
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
-        self._jobs[x, gradient] = job, np.concatenate([np.array(extra, np.int64), rows])
-        return self._jobs[x, gradient]
+        self._jobs[x, gradient] = made  # not read again: another thread may clear it
+        return made
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """The operand beside x is the output gradient, read in place."""

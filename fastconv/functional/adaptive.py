@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
-from ..arguments import Size, as_threads, plain
+from ..arguments import Size, as_flag, as_threads, plain
 from ..arrays import as_operand
 from ..geometry import AdaptiveGeometry
 
@@ -40,7 +40,8 @@ def _adaptive_max_pool(
 ) -> Any:
     x = as_operand(op, "input", input)
     geometry = adaptive(op, rank, x.shape, output_size)
-    return pooling.max_pool(op, geometry, x, bool(return_indices), out, as_threads(op, threads))
+    wanted = as_flag(op, "return_indices", return_indices)
+    return pooling.max_pool(op, geometry, x, wanted, out, as_threads(op, threads))
 
 
 def adaptive_avg_pool1d(

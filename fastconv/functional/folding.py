@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import folding
-from ..arguments import LIMIT, Pairs, Size, as_sizes, check_count
+from ..arguments import LIMIT, Pairs, Size, as_sizes, check_choice, check_count
 from ..arrays import as_operand, check_out, empty
 from ..geometry import ConvGeometry
 
@@ -203,8 +203,7 @@ def as_borders(op: str, pad: Any, shape: Size, mode: str, padded: bool = False) 
 
     `shape` is that before padding, or with `padded` that after it.
     """
-    if mode not in PAD_MODES:
-        raise ValueError(f"{op}: mode must be one of {PAD_MODES}, not {mode!r}")
+    check_choice(op, "mode", mode, PAD_MODES)
     try:
         numbers = [operator.index(number) for number in pad]
     except TypeError:

@@ -16,7 +16,7 @@ def as_norm(op: str, norm_type: Any) -> float:
     """The argument `norm_type`, checked: a positive number, infinity too."""
     try:
         norm = float(norm_type)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{op}: norm_type must be a number, not {norm_type!r}") from None
     if not norm > 0:
         raise ValueError(f"{op}: norm_type must be positive, not {norm}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import as_shape, as_threads
+from ..arguments import as_shape, as_threads, check_choice
 from ..arrays import as_operand
 from ..choose import plan_conv
 from ..dtypes import KINDS, cast_bias
@@ -161,8 +161,7 @@ def explain(
     ['depthwise']
     """
     op = "explain"
-    if operation not in OPERATIONS:
-        raise ValueError(f"{op}: operation must be one of {OPERATIONS}, not {operation!r}")
+    check_choice(op, "operation", operation, OPERATIONS)
     shape = as_shape(op, "input_shape", input_shape)
     weight = as_shape(op, "weight_shape", weight_shape)
     geometry = ConvGeometry.forward(
@@ -185,10 +184,7 @@ def explain(
 
 
 def _is_last(op: str, memory_format: Any) -> bool:
-    if memory_format not in MEMORY_FORMATS:
-        raise ValueError(
-            f"{op}: memory_format must be one of {MEMORY_FORMATS}, not {memory_format!r}"
-        )
+    check_choice(op, "memory_format", memory_format, MEMORY_FORMATS)
     return bool(memory_format == "channels_last")
 
 

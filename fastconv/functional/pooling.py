@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
-from ..arguments import Size, as_int, as_threads, plain
+from ..arguments import Size, as_flag, as_int, as_threads, plain
 from ..arrays import as_operand
 from ..geometry import PoolGeometry
 
@@ -61,7 +61,8 @@ def _max_pool(
 ) -> Any:
     x = as_operand(op, "input", input)
     geometry = sliding(op, rank, x.shape, options)
-    return pooling.max_pool(op, geometry, x, bool(return_indices), out, as_threads(op, threads))
+    wanted = as_flag(op, "return_indices", return_indices)
+    return pooling.max_pool(op, geometry, x, wanted, out, as_threads(op, threads))
 
 
 def _avg_pool(
@@ -76,8 +77,9 @@ def _avg_pool(
 ) -> np.ndarray:
     x = as_operand(op, "input", input)
     geometry = sliding(op, rank, x.shape, options)
+    padded = as_flag(op, "count_include_pad", count_include_pad)
     divisor, threads = as_divisor(op, divisor_override), as_threads(op, threads)
-    return pooling.avg_pool(op, geometry, x, bool(count_include_pad), divisor, out, threads)
+    return pooling.avg_pool(op, geometry, x, padded, divisor, out, threads)
 
 
 def max_pool1d(

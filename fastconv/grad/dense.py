@@ -78,10 +78,15 @@ def linear_weight(input: Any, grad_output: Any, *, threads: int | None = None) -
     """
     op = "linear_weight"
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
-    if x.ndim < 1 or x.shape[:-1] != gradient.shape[:-1]:
+    if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
         raise ValueError(
-            f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, "
-            f"{x.shape[:-1]}"
+            f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, of "
+            f"shape {x.shape}"
+        )
+    if x.shape[-1] < 1 or gradient.shape[-1] < 1:
+        raise ValueError(
+            f"{op}: input of shape {x.shape} and grad_output of shape {gradient.shape} must have "
+            "features on their last axes"
         )
     dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
     shape = (gradient.shape[-1], x.shape[-1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import pooling
-from ..arguments import as_shape, as_threads
+from ..arguments import as_flag, as_shape, as_threads
 from ..arrays import as_operand
 from ..functional.adaptive import adaptive
 from ..functional.pooling import as_divisor, sliding
@@ -49,7 +49,8 @@ def _avg_gradient(
 ) -> np.ndarray:
     gradient = as_operand(op, "grad_output", grad_output)
     geometry = sliding(op, rank, as_shape(op, "input_size", input_size), options)
-    extras = (bool(count_include_pad), as_divisor(op, divisor_override), out)
+    padded = as_flag(op, "count_include_pad", count_include_pad)
+    extras = (padded, as_divisor(op, divisor_override), out)
     return pooling.avg_pool_input(op, geometry, gradient, *extras, as_threads(op, threads))
 
 

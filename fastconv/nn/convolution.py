@@ -11,7 +11,7 @@ import numpy.typing as npt
 import fastconv
 from fastconv import functional as F
 from fastconv import grad
-from fastconv.arguments import Pairs, Size, as_int, as_sizes
+from fastconv.arguments import Pairs, Size, as_int, as_sizes, check_choice
 from fastconv.arrays import is_channels_last
 from fastconv.geometry import PADDING_MODES, ConvGeometry, as_padding
 from fastconv.nn import init
@@ -56,10 +56,7 @@ class Convolution(Layer):
                     f"{name}: {side}_channels ({channels}) is not divisible by groups "
                     f"({self.groups})"
                 )
-        if padding_mode not in PADDING_MODES:
-            raise ValueError(
-                f"{name}: padding_mode must be one of {PADDING_MODES}, not {padding_mode!r}"
-            )
+        check_choice(name, "padding_mode", padding_mode, PADDING_MODES)
         self.padding_mode = padding_mode
         # "same" depends on the input's size: the name is kept and resolved at each call.
         pairs = as_padding(

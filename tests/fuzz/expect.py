@@ -1,0 +1,449 @@
+"""What a call should give: the reference's answer, and by how much it may be missed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from conv_cases import ROUNDING
+
+from fastconv import reference
+from fastconv.arguments import as_sizes
+from fastconv.choose import plan_conv
+from fastconv.geometry import AdaptiveGeometry, ConvGeometry, PoolGeometry
+
+from .operands import Operand, widest
+
+Arguments = dict[str, Any]
+GEOMETRY = ("stride", "padding", "dilation", "groups", "padding_mode", "output_padding")
+# Relative errors of functions beyond sums of products.
+LOOSE = {"float16": 4e-3, "float32": 5e-6, "float64": 1e-13, "complex64": 5e-6, "complex128": 1e-13}
+
+
+class Unjudged(Exception):
+    """The reference has no answer, or would take too long."""
+
+
+class Expected(NamedTuple):
+    """Values in the widest dtype, the dtype of the result, and the largest error of each value."""
+
+    values: np.ndarray
+    dtype: np.dtype
+    error: Any = 0
+    activation: str | None = None
+
+
+def _array(value: Any) -> np.ndarray:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("masked")
+    return value.before if isinstance(value, Operand) else np.asarray(value)
+
+
+def _wide(value: Any) -> np.ndarray:
+    return widest(_array(value))
+
+
+def _dtype(*values: Any) -> np.dtype:
+    return np.result_type(*(_array(value).dtype.newbyteorder("=") for value in values))
+
+
+def _lift(x: np.ndarray, batched: bool) -> np.ndarray:
+    return x if batched else x[None]
+
+
+def _exact(*values: Any) -> bool:
+    return all(not isinstance(v, Operand) or v.exact for v in values)
+
+
+def _unit(dtype: np.dtype) -> float:
+    """Half a unit in the last place of 1."""
+    return float(np.finfo(np.float32 if dtype == np.float16 else dtype).eps) / 2
+
+
+# --- Convolution ---
+
+
+def _operation(geometry: ConvGeometry, operation: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if operation == "forward":
+        return reference.conv(geometry, a, b)
+    if operation == "input_gradient":
+        return reference.conv_input(geometry, b, a)
+    return reference.conv_weight(geometry, a, b)
+
+
+def _sums(
+    geometry: ConvGeometry, operation: str, source: Any, other: Any, given: Arguments
+) -> Expected:
+    """One of the three operations, with bias and activation, and the bound of its error."""
+    lone = not geometry.batched
+    a, b = _wide(source), _wide(other)
+    a = a[None] if lone else a
+    if operation == "weight_gradient" and lone:
+        b = b[None]
+    dtype = _dtype(source, other)
+    with np.errstate(all="ignore"):
+        values = _operation(geometry, operation, a, b)
+    bias = given.get("bias")
+    if bias is not None:
+        values = values + _wide(bias).reshape(-1, *(1,) * (values.ndim - 2))
+    algorithm, activation = given.get("algorithm", "auto"), given.get("activation")
+    error: Any = 0
+    if dtype.kind in "fc":
+        decision, _ = plan_conv(
+            "fuzz",
+            geometry,
+            dtype,
+            operation,
+            activation,
+            algorithm,
+            packed="x" in given,
+            channels_last=_last(source, given),
+        )
+        factor = ROUNDING.get(decision.algorithm)
+        if factor is not None or not _exact(source, other):
+            terms = _operation(geometry, operation, abs(a), abs(b))
+            if bias is not None:
+                terms = terms + abs(_wide(bias)).reshape(-1, *(1,) * (values.ndim - 2))
+            if factor is None:
+                error = (_count(geometry, operation) + 4) * _unit(dtype) * terms
+            else:
+                finite = terms[np.isfinite(terms)]
+                error = factor * 2 * _unit(dtype) * finite.max(initial=0) + 0 * terms
+    if lone and operation != "weight_gradient":
+        values, error = values[0], error[0] if np.ndim(error) else error
+    return Expected(values, dtype, error, activation)
+
+
+def _last(source: Any, given: Arguments) -> bool:
+    from fastconv.arrays import is_channels_last
+
+    if "x" in given:
+        return given.get("memory_format") == "channels_last"
+    x = np.asarray(source.array if isinstance(source, Operand) else source)
+    rank = len(given["_geometry"].kernel_size)
+    return is_channels_last(x[None] if x.ndim == rank + 1 else x)
+
+
+def _count(geometry: ConvGeometry, operation: str) -> int:
+    """More terms than any sum of the operation has, complex products counted fourfold."""
+    taps = math.prod(geometry.kernel_size)
+    if operation == "forward":
+        return 4 * geometry.in_channels // geometry.groups * taps
+    if operation == "input_gradient":
+        return 4 * geometry.out_channels // geometry.groups * taps * 3**geometry.rank
+    return 4 * geometry.batch * math.prod(geometry.out_size)
+
+
+def _options(given: Arguments) -> Arguments:
+    return {name: given[name] for name in GEOMETRY if name in given}
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return _array(value).shape
+
+
+def _conv(rank: int, given: Arguments) -> Expected:
+    x, w = given["input"], given["weight"]
+    g = ConvGeometry.forward("fuzz", rank, _shape(x), _shape(w), **_options(given))
+    return _sums(g, "forward", x, w, {**given, "_geometry": g})
+
+
+def _plan(given: Arguments) -> Expected:
+    w = given["weight"]
+    rank = len(_shape(w)) - 2
+    g = ConvGeometry.forward("fuzz", rank, given["input_shape"], _shape(w), **_options(given))
+    if _shape(given["x"]) != g.input_shape[not g.batched :]:
+        raise ValueError("x")
+    found = _sums(g, "forward", given["x"], w, given)
+    return found._replace(dtype=_dtype(w))
+
+
+def _transposed(rank: int, given: Arguments) -> Expected:
+    x, w = given["input"], given["weight"]
+    g = ConvGeometry.transposed("fuzz", rank, _shape(x), _shape(w), **_options(given))
+    return _sums(g, "input_gradient", x, w, {**given, "_geometry": g})
+
+
+def _conv_input(rank: int, given: Arguments) -> Expected:
+    w, dy = given["weight"], given["grad_output"]
+    g = ConvGeometry.forward("fuzz", rank, given["input_size"], _shape(w), **_options(given))
+    return _sums(g, "input_gradient", dy, w, {**given, "_geometry": g})
+
+
+def _conv_weight(rank: int, given: Arguments) -> Expected:
+    x, dy = given["input"], given["grad_output"]
+    g = ConvGeometry.forward("fuzz", rank, _shape(x), given["weight_size"], **_options(given))
+    return _sums(g, "weight_gradient", x, dy, {**given, "_geometry": g})
+
+
+def _conv_bias(rank: int, given: Arguments) -> Expected:
+    dy = given["grad_output"]
+    x, dtype = _wide(dy), _dtype(dy)
+    x = x[None] if x.ndim == rank + 1 else x
+    axes = tuple(a for a in range(x.ndim) if a != 1)
+    count = x.size // max(x.shape[1], 1)
+    error = 0.0
+    if not _exact(dy):
+        error = count * 2 * _unit(dtype) * abs(x).sum(axis=axes)
+    return Expected(x.sum(axis=axes), dtype, error)
+
+
+# --- Pooling ---
+
+
+def _pooling(rank: int, shape: Any, given: Arguments) -> Any:
+    if "output_size" in given:
+        return AdaptiveGeometry.adaptive("fuzz", rank, shape, given["output_size"])
+    names = ("stride", "padding", "dilation", "ceil_mode")
+    options = {name: given[name] for name in names if name in given}
+    return PoolGeometry.sliding("fuzz", rank, shape, given["kernel_size"], **options)
+
+
+def _loose(values: np.ndarray, dtype: np.dtype, scale: Any = None) -> Expected:
+    """Values that may be missed by a few units, of themselves or of `scale`."""
+    size = abs(values) if scale is None else scale
+    return Expected(values, dtype, LOOSE[str(dtype)] * size)
+
+
+def _pool(kind: str, rank: int, given: Arguments) -> Any:
+    operand = given["input"]
+    g = _pooling(rank, _shape(operand), given)
+    x, dtype = _lift(_wide(operand), g.batched), _dtype(operand)
+    with np.errstate(all="ignore"):
+        if "max" in kind:
+            if dtype == np.uint64:
+                x = x.view(np.uint64)
+            values, indices = (y if g.batched else y[0] for y in reference.max_pool(g, x))
+            first = Expected(values, dtype)
+            if given.get("return_indices"):
+                return first, Expected(indices, np.dtype(np.int64))
+            return first
+        if kind == "lp":
+            norm = float(given["norm_type"])
+            if norm == math.inf:
+                values = reference.max_pool(g, abs(x))[0]
+            else:
+                values = reference.lp_pool(g, x, norm)
+            return _loose(values if g.batched else values[0], dtype)
+        settings = (given.get("count_include_pad", True), given.get("divisor_override"))
+        if "adaptive" in kind:
+            settings = (False, None)
+        values = reference.avg_pool(g, x, *settings)
+        scale = reference.avg_pool(g, abs(x), *settings)
+    if not g.batched:
+        values, scale = values[0], scale[0]
+    return _loose(values, dtype, scale)
+
+
+def _pool_gradient(kind: str, rank: int, given: Arguments) -> Expected:
+    operand = given["grad_output"]
+    dy, dtype = _wide(operand), _dtype(operand)
+    if "max" in kind:
+        shape = given["input_size"]
+        batched = len(shape) == rank + 2
+        places = _wide(given["indices"])
+        values = reference.max_pool_input(_lift(dy, batched), _lift(places, batched), shape[-rank:])
+        values = values if batched else values[0]
+        return _rounded(values, dtype, operand)
+    shape = given["input_size"] if kind != "lp" else _shape(given["input"])
+    if kind == "adaptive_avg":
+        g = AdaptiveGeometry.adaptive("fuzz", rank, shape, dy.shape[-rank:])
+        settings: tuple[Any, ...] = (False, None)
+    else:
+        g = _pooling(rank, shape, given)
+        settings = (given.get("count_include_pad", True), given.get("divisor_override"))
+    gradient = _lift(dy, g.batched)
+    if kind == "lp":
+        x, y = (_lift(_wide(given[name]), g.batched) for name in ("input", "output"))
+        terms = np.where(y == 0, 0, gradient)
+        norm, safe = float(given["norm_type"]), np.where(y == 0, 1, y)
+        if norm == math.inf:
+            raise Unjudged
+        dtype = _dtype(operand, given["input"], given["output"])
+        values = reference.lp_pool_input(g, x, safe, terms, norm)
+        scale = reference.lp_pool_input(g, abs(x), abs(safe), abs(terms), norm)
+    else:
+        values = reference.avg_pool_input(g, gradient, *settings)
+        scale = reference.avg_pool_input(g, abs(gradient), *settings)
+    if not g.batched:
+        values, scale = values[0], scale[0]
+    return _loose(values, dtype, 4 * scale)
+
+
+def _rounded(values: np.ndarray, dtype: np.dtype, *operands: Any) -> Expected:
+    """Exact sums, or nearly."""
+    if dtype.kind in "iu" or _exact(*operands):
+        return Expected(values, dtype)
+    return Expected(values, dtype, LOOSE[str(dtype)] * 20)
+
+
+def _unpool(rank: int, given: Arguments) -> Expected:
+    operand = given["input"]
+    x, places = _wide(operand), _wide(given["indices"])
+    batched = x.ndim == rank + 2
+    size = given.get("output_size")
+    if size is None:
+        kernel, stride = given["kernel_size"], given.get("stride")
+        weight = (1, 1, *as_sizes("fuzz", "kernel_size", kernel, rank, at_least=1))
+        stride = weight[2:] if stride is None else stride
+        whole = (*([1, 1] if batched else [1]), *x.shape[-rank:])
+        padding = given.get("padding", 0)
+        g = ConvGeometry.transposed("fuzz", rank, whole, weight, stride=stride, padding=padding)
+        size = g.in_size
+    values = reference.max_unpool(_lift(x, batched), _lift(places, batched), tuple(size)[-rank:])
+    return Expected(values if batched else values[0], _dtype(operand))
+
+
+def _unpool_gradient(rank: int, given: Arguments) -> Expected:
+    operand = given["grad_output"]
+    dy, places = _wide(operand), _wide(given["indices"])
+    lead = dy.shape[:-rank]
+    flat = dy.reshape(*lead, math.prod(dy.shape[-rank:]))
+    chosen = places.reshape(*lead, math.prod(places.shape[-rank:]))
+    values = np.take_along_axis(flat, chosen, axis=-1).reshape(places.shape)
+    return Expected(values, _dtype(operand))
+
+
+# --- Columns, borders, matrices ---
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(value) if np.iterable(value) else (value, value)
+
+
+def _unfold(given: Arguments) -> Expected:
+    operand = given["input"]
+    kernel = _sizes(given["kernel_size"])
+    rank, x = len(kernel), _wide(operand)
+    weight = (1, x.shape[-rank - 1], *kernel)
+    g = ConvGeometry.forward("fuzz", rank, x.shape, weight, **_options(given))
+    values = reference.unfold(g, _lift(x, g.batched))
+    return Expected(values if g.batched else values[0], _dtype(operand))
+
+
+def _fold(given: Arguments) -> Expected:
+    operand = given["input"]
+    size, kernel = _sizes(given["output_size"]), _sizes(given["kernel_size"])
+    rank = max(len(size), len(kernel))
+    size, kernel = (n if len(n) == rank else n * rank for n in (size, kernel))
+    x, dtype = _wide(operand), _dtype(operand)
+    channels = x.shape[-2] // math.prod(kernel)
+    shape = (*x.shape[:-2], channels, *size)
+    g = ConvGeometry.forward("fuzz", len(kernel), shape, (1, channels, *kernel), **_options(given))
+    values = reference.fold(g, _lift(x, g.batched))
+    return _rounded(values if g.batched else values[0], dtype, operand)
+
+
+def _pairs(pad: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    numbers = tuple(pad)
+    pairs = [(numbers[i], numbers[i + 1]) for i in range(0, len(numbers), 2)][::-1]
+    return ((0, 0),) * (rank - len(pairs)) + tuple(pairs)
+
+
+def _pad(given: Arguments, gradient: bool) -> Expected:
+    operand = given["grad_output" if gradient else "input"]
+    x, mode = _wide(operand)[None, None], given.get("mode", "constant")
+    if x.size == 0:
+        raise Unjudged
+    mode = "zeros" if mode == "constant" else mode
+    pairs = _pairs(given["pad"], x.ndim - 2)
+    if gradient:
+        values = reference.pad_gradient(x, pairs, mode)
+        return _rounded(values[0, 0], _dtype(operand), operand)
+    return Expected(reference.pad(x, pairs, mode, given.get("value") or 0)[0, 0], _dtype(operand))
+
+
+def _dense(kind: str, given: Arguments) -> Expected:
+    names = {
+        "linear": ("input", "weight"),
+        "linear_input": ("grad_output", "weight"),
+        "linear_weight": ("input", "grad_output"),
+    }[kind]
+    one, two = (given[name] for name in names)
+    a, b, dtype = _wide(one), _wide(two), _dtype(one, two)
+
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if kind == "linear":
+            return reference.linear(a, b)
+        if kind == "linear_input":
+            return np.einsum("...k,kc->...c", a, b)
+        rows, terms = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+        return np.einsum("nc,nk->kc", rows, terms)
+
+    values = product(a, b)
+    bias = given.get("bias")
+    if bias is not None:
+        values = values + _wide(bias)
+    error: Any = 0
+    if not _exact(one, two):
+        terms = product(abs(a), abs(b)) + (0 if bias is None else abs(_wide(bias)))
+        error = 4 * (a.size + 4) * _unit(dtype) * terms
+    return Expected(values, dtype, error)
+
+
+def expected(door: str, given: Arguments) -> Any:
+    """What the door should return; raises whatever if the arguments make no sense."""
+    try:
+        with np.errstate(all="ignore"):
+            return _expected(door, given)
+    except MemoryError as error:
+        raise Unjudged from error
+
+
+def _expected(door: str, given: Arguments) -> Any:
+    name = door.removeprefix("grad.")
+    gradient = name != door
+    rank = next((int(name[i - 1]) for i in range(len(name), 0, -1) if name[i - 1].isdigit()), 0)
+    kind = name.split("_pool")[0]
+    plain: dict[str, Callable[[], Any]] = {
+        "plan": lambda: _plan(given),
+        "unfold": lambda: _unfold(given),
+        "fold": lambda: _fold(given),
+        "pad": lambda: _pad(given, gradient),
+    }
+    if name in plain:
+        return plain[name]()
+    if name.startswith("linear"):
+        return _dense(name, given)
+    if name.startswith("conv_transpose"):
+        return _transposed(rank, given)
+    if name.startswith("conv"):
+        ends = {"_input": _conv_input, "_weight": _conv_weight, "_bias": _conv_bias}
+        return next((f for end, f in ends.items() if name.endswith(end)), _conv)(rank, given)
+    if name.startswith("max_unpool"):
+        return (_unpool_gradient if gradient else _unpool)(rank, given)
+    return (_pool_gradient if gradient else _pool)(kind, rank, given)
+
+
+def differs(result: Any, wanted: Expected) -> str | None:
+    """How a result differs from what is expected, or None."""
+    if not isinstance(result, np.ndarray):
+        return f"the result is {type(result).__name__}, no array"
+    if result.shape != wanted.values.shape or result.dtype != wanted.dtype:
+        return (
+            f"{result.dtype} of shape {result.shape}, expected {wanted.dtype} of shape "
+            f"{wanted.values.shape}"
+        )
+    values, error = wanted.values, wanted.error
+    with np.errstate(all="ignore"):
+        if wanted.activation is not None:
+            values = reference.activation(wanted.activation, values)
+            # No slope is steeper than 1.2; a sum at a kink may fall on either side.
+            error = 1.2 * error + LOOSE[str(wanted.dtype)] * (1 + abs(values))
+        if wanted.dtype == np.float16:  # rounded once more
+            error = error + abs(values) * 2**-11 if np.any(error) else 0
+        target = values.astype(wanted.dtype)
+        right = (result == target) | ((result != result) & (target != target))
+        if np.any(error):
+            wide = result.astype(values.dtype)
+            right |= abs(wide - values) <= error + np.zeros_like(values, float)
+            # Where a sum of many terms is not finite, algorithms that mix terms may say NaN.
+            if not np.all(np.isfinite(error)) or not np.all(np.isfinite(values)):
+                right |= ~np.isfinite(wide)
+    if right.all():
+        return None
+    at = tuple(np.argwhere(~right)[0].tolist())
+    wrong = f"{(~right).sum()} of {right.size} values wrong"
+    return f"{wrong}, at {at}: {result[at]!r}, not {target[at]!r}"

@@ -1,0 +1,119 @@
+"""Random calls in a process of their own, and that such a process would notice what it is for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz.draw import Call, Drawer
+from fuzz.expect import Expected, differs
+from fuzz.operands import EVERY_LAYOUT, Operand
+from fuzz.worker import judge
+
+import fastconv
+
+ROOT = Path(__file__).parent.parent
+
+
+def fuzz(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--json", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def test_two_thousand_calls():
+    status, said = fuzz("--calls", 2000, "--seed", 7)
+    assert status == 0, said
+    outcomes = json.loads(said.splitlines()[-1])["outcomes"]
+    assert outcomes["right"] > 1000 and outcomes["refused"] > 300
+
+
+def test_a_call_depends_on_its_number_alone():
+    assert [Drawer(3, i).call().script() for i in range(20)] == [
+        Drawer(3, i).call().script() for i in range(20)
+    ]
+    assert len({Drawer(3, i).call().door for i in range(200)}) > 30
+
+
+@pytest.mark.parametrize("layout", EVERY_LAYOUT)
+def test_operands_hold_the_same_in_every_layout(layout):
+    operand = Operand((2, 3, 4), "float64", layout, 5)
+    if layout != "broadcast":
+        assert np.array_equal(operand.array, Operand((2, 3, 4), "float64", "first", 5).array)
+    assert operand.kept()
+
+
+def test_wrong_results_are_noticed(monkeypatch):
+    """Of a door that errs in one cell, writes to its input, or refuses what it should not."""
+    call = Call("max_pool1d", {"input": "Operand((2, 3, 8))", "kernel_size": "2"})
+    assert judge(call) == ("right", None)
+
+    def errs(input, kernel_size):
+        y = input.reshape(2, 3, 4, 2).max(axis=3)
+        y[1, 2, 3] += 1
+        return y
+
+    def writes(input, kernel_size):
+        input.setflags(write=True)
+        input[0, 0, 0] += 1
+        return input.reshape(2, 3, 4, 2).max(axis=3)
+
+    def refuses(input, kernel_size):
+        raise ValueError("max_pool1d: not today")
+
+    for door, fault in ((errs, "1 of 24 values wrong"), (writes, "changed"), (refuses, "fits")):
+        monkeypatch.setattr(fastconv, "max_pool1d", door)
+        assert fault in judge(call)[1]
+    call.fits = False
+    assert judge(call) == ("refused", None)
+
+
+def test_an_error_within_its_bound_is_none():
+    wanted = Expected(np.array([1.0, 2.0]), np.dtype("float32"), 1e-3)
+    assert differs(np.array([1.0005, 2.0], np.float32), wanted) is None
+    assert differs(np.array([1.002, 2.0], np.float32), wanted) is not None
+    assert differs(np.array([1.0, 2.0]), wanted) is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "died with status -11"),
+        ("import time; time.sleep(60)", "hung"),
+    ],
+)
+def test_crashes_and_hangs_are_reported(tmp_path, body, fault):
+    """By a door that does it in its third call; the calls after it are made all the same."""
+    program = f"""
+import sys
+sys.argv = ["fuzz", "--calls", "6", "--seed", "1"]
+from tests.fuzz import __main__ as command, worker
+command.SECONDS = 5
+start = command.subprocess.Popen
+def popen(arguments, **options):
+    spoilt = '''
+from tests.fuzz import worker, __main__ as command
+def judged(call):
+    if call.script() == command.Drawer(1, 2).call().script():
+        {body}
+    return "right", None
+worker.judge = judged
+raise SystemExit(command.main())
+'''
+    return start([arguments[0], "-c", spoilt, *arguments[3:]], **options)
+command.subprocess.Popen = popen
+raise SystemExit(command.main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    assert fault in done.stdout and "--begin 2" in done.stdout
+    assert "'faults': 1" in done.stdout
+    assert Drawer(1, 2).call().script() in done.stdout
