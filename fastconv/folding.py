@@ -127,7 +127,8 @@ def pad(x: np.ndarray, pairs: Pairs, mode: str, value: Any) -> np.ndarray:
             continue
         for border, source in _repeats(low, high, size, mode):
             lines[border] = lines[source]
-    return padded[(*kept, ...)]  # not a scalar if there is no axis
+    every = (*kept, ...)  # an array also where there is no axis
+    return padded[every]
 
 
 def pad_input(gradient: np.ndarray, pairs: Pairs, mode: str) -> np.ndarray:
@@ -144,4 +145,5 @@ def pad_input(gradient: np.ndarray, pairs: Pairs, mode: str) -> np.ndarray:
             for border, source in _repeats(low, high, size, mode) if mode != "constant" else ():
                 terms = lines[border]
                 lines[source] += terms.sum(axis=0, keepdims=True) if mode == "replicate" else terms
-        return sums[(*_inside(grown, shape), ...)].astype(gradient.dtype)
+        inside = (*_inside(grown, shape), ...)
+        return sums[inside].astype(gradient.dtype)
