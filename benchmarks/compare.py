@@ -11,31 +11,28 @@ import argparse
 import datetime
 import importlib.util
 import itertools
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import llvmlite
 import numba
-import numpy as np
 
 import fastconv
-from benchmarks import timing
 from benchmarks.contest import Rules, compete
 from benchmarks.options import parse
 from benchmarks.ours import can_plan, our_sides
 from benchmarks.problem import Problem
 from benchmarks.regression import compare_ratios, load_ratios, save_ratios
 from benchmarks.report import write_report
-from benchmarks.rivals import Rival, limit_blas, load_rivals
+from benchmarks.rivals import limit_blas, load_rivals
 from benchmarks.rows import WIDEST, Row
+from benchmarks.setting import describe
 from benchmarks.store import Store
 from benchmarks.suites import ALL_SUITES, SUITES, standard_settings
 from benchmarks.tables import suite_means, suite_tables
+from benchmarks.train import load_training
 from benchmarks.widths import is_restricted, run_restricted
-from fastconv.machine import machine
 
 Work = list[tuple[str, Problem]]
 
@@ -58,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nRatios now over kept ones\n\n{text}")
         failures += fallen
     if options.report:
-        write_report(store.load(), options.report)
+        write_report(store.load(), load_training(options.output), options.report)
         print(f"report: {options.report}")
     for line in failures:
         print(f"FAILED {line}")
@@ -71,7 +68,7 @@ def _time(options: argparse.Namespace, store: Store) -> list[str]:
     fastconv.set_threads(threads)
     blas = limit_blas(threads)
     rivals, notes = load_rivals(options.rivals, threads)
-    header = _header(options, threads, rivals, blas)
+    header = describe(options, threads, rivals, blas)
     problems, left = _problems(options)
     if options.resume:
         problems = _undone(problems, options, store, header)
@@ -165,33 +162,6 @@ def _progress(problems: Work) -> Iterator[tuple[str, Problem]]:
         for suite, problem in bar:
             bar.set_postfix_str(f"{problem.case.name} {problem.operation} {problem.dtype}")
             yield suite, problem
-
-
-def _header(
-    options: argparse.Namespace, threads: int, rivals: Sequence[Rival], blas: str
-) -> dict[str, str]:
-    """What the times depend on; no names of hosts, users or folders."""
-    cpu = machine()
-    header = {
-        "machine": f"{describe_machine()}, level-2 cache {cpu.level2_bytes // 1024} KiB",
-        "threads": f"{threads}; {blas}",
-        "made with": f"fastconv {fastconv.__version__}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, numba {numba.__version__}, llvmlite {llvmlite.__version__}",
-        **{rival.name: f"{rival.version}: {rival.offers}" for rival in rivals},
-        "rules": f"{options.repeats} blocks of each side in turn, the process idle before each; "
-        f"void above median / minimum {options.spread:g} or with more than "
-        f"{timing.OTHERS_LIMIT:g} cores in other hands",
-    }
-    if options.quick:
-        header["quick"] = "tiny layers and short blocks: the times mean nothing"
-    return header
-
-
-def describe_machine() -> str:
-    """The processor as code is compiled for it."""
-    cpu = machine()
-    bits = 8 * cpu.vector_bytes
-    return f"{platform.machine()} {cpu.name}, {cpu.cores} cores, vectors of {bits} bits"
 
 
 def check_share(rows: Sequence[Row], least: float) -> list[str]:

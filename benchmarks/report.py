@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.causes import causes
 from benchmarks.chart import draw_charts
@@ -22,12 +23,13 @@ from benchmarks.tables import (
     suite_tables,
     table,
 )
+from benchmarks.train import training_table
 from benchmarks.widths import widths_section
 
 FIGURES = "figures"
 
 
-def write_report(results: Results, path: Path) -> None:
+def write_report(results: Results, training: Sequence[Mapping[str, Any]], path: Path) -> None:
     """REPORT.md at `path`, and its figures in a folder beside it."""
     folder = path.parent / FIGURES
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,11 +41,16 @@ def write_report(results: Results, path: Path) -> None:
     except ImportError as reason:
         notes.append(str(reason))
         pictures = []
-    text = markdown(results, [f"{FIGURES}/{name}" for name in pictures], notes)
+    text = markdown(results, training, [f"{FIGURES}/{name}" for name in pictures], notes)
     path.write_text(text, encoding="utf-8")
 
 
-def markdown(results: Results, pictures: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
+def markdown(
+    results: Results,
+    training: Sequence[Mapping[str, Any]] = (),
+    pictures: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> str:
     """The text; `pictures` are paths relative to it."""
     rows = [row for row in results.rows if row.target == WIDEST]
     left_out = [*dict.fromkeys(results.left_out), *notes]
@@ -62,6 +69,7 @@ def markdown(results: Results, pictures: Sequence[str] = (), notes: Sequence[str
         kind_means(rows),
         "## Geometric means per suite",
         suite_means(rows),
+        *(["## Training", training_table(training)] if training else []),
         "## Pictures",
         *(f"![{Path(name).stem.replace('-', ' ')}]({name})" for name in pictures),
         *widths_section(results.rows),

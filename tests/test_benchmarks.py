@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 import fastconv
-from benchmarks import compare, exact, peak, timing
+from benchmarks import compare, exact, peak, timing, train
 from benchmarks.cases import ConvCase, PoolCase
 from benchmarks.causes import causes
 from benchmarks.claims import CLAIMS, check_claims, claims_table
 from benchmarks.contest import Rules, compete
+from benchmarks.nets import NETS, our_step, torch_step
 from benchmarks.ours import our_sides
 from benchmarks.problem import (
     DISTINCT_IMAGES,
@@ -564,6 +565,46 @@ class TestRegression:
         path.write_text('{"header": {}}')
         with pytest.raises(ValueError, match="not a file of ratios"):
             load_ratios(path)
+
+
+class TestTraining:
+    @pytest.mark.parametrize("options", [["--net", "lenet5"], ["--net", "lenet5", "--epoch"]])
+    def test_command_and_report(
+        self,
+        options: list[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "torch", None)
+        monkeypatch.setitem(NETS, "lenet5", NETS["lenet5"]._replace(epoch_images=6))
+        arguments = ["--batch", "3", "--threads", "1", "--output", str(tmp_path), *options]
+        assert train.main(arguments) == 0
+        assert "torch: not installed, left out" in capsys.readouterr().out
+        (record,) = train.load_training(tmp_path)
+        what = "epoch of 6 images" if "--epoch" in options else "step"
+        assert record["title"] == f"LeNet-5, batch 3, {what}" and record["ratios"] == {}
+        assert record["rates"]["fastconv"] > 0
+        assert "## Training" in markdown(Results(), [record])
+
+    def test_ratio_is_that_to_the_best_rival(self) -> None:
+        timings = {"fastconv": timing_of(1, 1), "slow": timing_of(4, 4), "fast": timing_of(3, 3)}
+        found = timing.Measurement(timings, frozenset(), 0.0, 1)
+        text = train.training_table([train._record("LeNet", 10, 0.1, found)])
+        assert [cell.strip() for cell in text.splitlines()[2].split("|")[1:-1]] == [
+            *("LeNet", "10", "2", "3", "3.00"),
+        ]
+
+    def test_both_libraries_take_the_same_steps(self) -> None:
+        pytest.importorskip("torch")
+        import torch
+
+        with torch.enable_grad():
+            step, weights = our_step(NETS["lenet5"], 2)
+            steps = {"fastconv": step, "torch": torch_step(NETS["lenet5"], 2, weights, False)}
+            assert train.same_course(steps) is None
+            wrong = {"fastconv": lambda: 1.0, "torch": lambda: 1.1}
+            assert "torch: losses [1.1," in str(train.same_course(wrong))
 
 
 class TestMinimumShare:
