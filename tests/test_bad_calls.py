@@ -1,7 +1,8 @@
-"""Calls that crashed, hung or corrupted other libraries: here each is an error that says why.
+"""Calls of convolutions that crashed, hung or corrupted other libraries: errors that say why.
 
 The first column says where such a call did harm: an issue, a CVE, or the kind of mistake. Whatever
-may be wrong with a shape is tested in `test_geometry.py`; here the doors are called.
+may be wrong with a shape is tested in `test_geometry.py`, what all doors refuse alike in
+`test_bad_inputs.py`.
 """
 
 import time
@@ -64,63 +65,6 @@ def repeated(shape):
 
 DOORS = {"conv2d": conv, "conv_transpose2d": up, "conv2d_input": to_input}
 DOORS |= {"conv2d_weight": to_weight, "plan": plan}
-
-# What every door refuses alike.
-ALIKE = [
-    ("pytorch#27598", {"stride": 0}, "stride must be at least 1 .* not 0"),
-    ("pytorch#169255", {"stride": (1, 0)}, "stride must be at least 1 .* not 0"),
-    ("CVE-2021-29585", {"stride": (0, 0)}, "stride must be at least 1 .* not 0"),
-    ("pytorch#73193", {"stride": 0, "dilation": 0, "groups": 0}, "groups must be at least 1"),
-    ("pytorch#121095", {"stride": []}, r"stride must have 2 entries, one per axis, not 0: \[\]"),
-    ("pytorch#121906", {"stride": (1, 1, 1)}, "stride must have 2 entries, one per axis, not 3"),
-    ("pytorch#121906", {"padding": (1, 1, 1)}, "padding must have 2 entries, one per axis, not 3"),
-    ("pytorch#121906", {"dilation": ()}, "dilation must have 2 entries, one per axis, not 0"),
-    ("pairs", {"padding": ((1, 2),)}, r"padding as pairs must be 2 pairs \(low, high\)"),
-    ("triples", {"padding": ((1, 2, 3), (1, 2, 3))}, "padding as pairs must be 2 pairs"),
-    ("pytorch#85656", {"stride": -1}, "stride must be at least 1 .* not -1"),
-    ("pytorch#85656", {"padding": -1}, "padding must be at least 0 .* not -1"),
-    ("pytorch#85656", {"padding": ((0, 0), (0, -1))}, "padding must be at least 0 .* not -1"),
-    ("pytorch#136716", {"dilation": -1}, "dilation must be at least 1 .* not -1"),
-    ("onnx PR#7764", {"dilation": 0}, "dilation must be at least 1 .* not 0"),
-    ("groups 0", {"groups": 0}, "groups must be at least 1 .* not 0"),
-    ("groups -1", {"groups": -1}, "groups must be at least 1 .* not -1"),
-    ("pytorch#136719", {"stride": INT64_MAX}, r"stride must be .* below 2\*\*59"),
-    ("pytorch#158959", {"padding": 2**63 - 2}, r"padding must be .* below 2\*\*59"),
-    ("huge ints", {"dilation": 10**30}, r"dilation must be .* below 2\*\*59"),
-    ("name", {"padding": "half"}, "padding must be one of .* not 'half'"),
-    ("2-D causal", {"padding": "causal"}, "padding 'causal' is for one dimension, not 2"),
-]
-# What every door finds to be of the wrong type.
-WRONG_TYPES = [
-    ("float", {"stride": 2.0}, r"stride must be an integer, not 2\.0"),
-    ("float", {"padding": (1, 0.5)}, r"padding must be an integer, not 0\.5"),
-    ("float", {"dilation": np.float64(1)}, "dilation must be an integer"),
-    ("float", {"groups": 1.0}, r"groups must be an integer, not 1\.0"),
-    ("str", {"stride": "2"}, "stride must be an integer or 2 integers, not '2'"),
-    ("None", {"dilation": None}, "dilation must be an integer, not None"),
-    ("None", {"groups": None}, "groups must be an integer, not None"),
-]
-
-
-def rows(table):
-    return pytest.mark.parametrize(
-        ("options", "reason"), [row[1:] for row in table], ids=[f"{r[0]} {r[1]}" for r in table]
-    )
-
-
-@pytest.mark.parametrize("door", DOORS)
-@rows(ALIKE)
-def test_every_door_refuses(door, options, reason):
-    with pytest.raises(ValueError, match=f"^{door}: {reason}"):
-        DOORS[door](**options)
-
-
-@pytest.mark.parametrize("door", DOORS)
-@rows(WRONG_TYPES)
-def test_every_door_names_the_type(door, options, reason):
-    with pytest.raises(TypeError, match=f"^{door}: {reason}"):
-        DOORS[door](**options)
-
 
 BAD_VALUES = [
     # --- Shapes that do not fit each other ---

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import as_shape, as_threads, check_choice
+from ..arguments import as_shape, as_sizes, as_threads, check_choice
 from ..arrays import as_operand
 from ..choose import plan_conv
 from ..dtypes import KINDS, cast_bias
@@ -242,6 +242,10 @@ def output_shape(
             op, rank, shape, weight, output_padding=output_padding, **options
         )
         return g.input_shape if g.batched else g.input_shape[1:]
+    if any(as_sizes(op, "output_padding", output_padding, rank, at_least=0)):
+        raise ValueError(
+            f"{op}: output_padding ({output_padding}) must be smaller than 1 without transposed=True"
+        )
     g = ConvGeometry.forward(op, rank, shape, weight, **options)
     return g.output_shape if g.batched else g.output_shape[1:]
 

@@ -66,7 +66,8 @@ def _conv_bias(op: str, rank: int, grad_output: Any) -> np.ndarray:
         )
     axes = tuple(a for a in range(gradient.ndim) if a != gradient.ndim - rank - 1)
     wide = np.float32 if gradient.dtype == np.float16 else gradient.dtype
-    return gradient.sum(axis=axes, dtype=wide).astype(gradient.dtype, copy=False)
+    with np.errstate(all="ignore"):
+        return gradient.sum(axis=axes, dtype=wide).astype(gradient.dtype, copy=False)
 
 
 def conv1d_input(
