@@ -244,7 +244,7 @@ def output_shape(
         return g.input_shape if g.batched else g.input_shape[1:]
     if any(as_sizes(op, "output_padding", output_padding, rank, at_least=0)):
         raise ValueError(
-            f"{op}: output_padding ({output_padding}) must be smaller than 1 without transposed=True"
+            f"{op}: output_padding ({output_padding}) must be smaller than 1, but for transposed"
         )
     g = ConvGeometry.forward(op, rank, shape, weight, **options)
     return g.output_shape if g.batched else g.output_shape[1:]
