@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ COMPUTE = {
     "f": "float32",
     "d": "float64",
 }
+_NATIVE = frozenset(map(np.dtype, "bhilqBHILQefdFD"))
 KINDS = "an integer, float16, float32, float64, complex64 or complex128 array"
 
 
@@ -26,7 +30,10 @@ def as_operand(op: str, name: str, value: Any) -> np.ndarray:
     Raises TypeError for what has no such array: strings, objects, booleans, masked arrays, device
     arrays.
     """
-    if type(value) is not np.ndarray:
+    if type(value) is np.ndarray:
+        if value.dtype in _NATIVE and value.flags.aligned:
+            return value
+    else:
         if hasattr(value, "__cuda_array_interface__"):
             raise TypeError(f"{op}: {name} is a device array; copy it to the host first")
         if isinstance(value, np.ma.MaskedArray):
@@ -47,22 +54,38 @@ def compute_dtype(dtype: np.dtype) -> str:
     return COMPUTE["d" if dtype.char == "D" else "f" if dtype.char == "F" else dtype.char]
 
 
+# Axes of an (N, C, *spatial) array in the order of channels-last memory, and back.
+_TO_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+_FROM_LAST = {3: (0, 2, 1), 4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
+
+
 def is_channels_last(x: np.ndarray) -> bool:
     """Whether an (N, C, *spatial) array lies in memory as (N, *spatial, C).
 
-    A single channel or a single pixel is both; that counts as channels-first.
+    A single channel or a single pixel lies in both ways. It has the format that its strides would
+    have with more of them, so that it keeps the format of the array that it was made from.
     """
-    if x.flags.c_contiguous or x.strides[1] != x.itemsize:
+    strides, size = x.strides, x.itemsize
+    if strides[1] != size:
         return False
-    return np.moveaxis(x, 1, -1).flags.c_contiguous
+    if x.flags.c_contiguous:  # then so is the channel before the last axis, or they are units
+        return strides[-1] == x.shape[1] * size and x.size > x.shape[0]
+    return x.transpose(_TO_LAST[x.ndim]).flags.c_contiguous
 
 
 def empty(shape: Size, dtype: np.dtype, channels_last: bool) -> np.ndarray:
     """An uninitialised (N, C, *spatial) array in a memory format."""
     if not channels_last:
         return recycling.empty(shape, dtype)
-    batch, channels, *spatial = shape
-    return np.moveaxis(recycling.empty((batch, *spatial, channels), dtype), -1, 1)
+    stored = recycling.empty((shape[0], *shape[2:], shape[1]), dtype)
+    return stored.transpose(_FROM_LAST[len(shape)])
+
+
+def maker_of(shape: Size, dtype: np.dtype, channels_last: bool) -> Callable[[], np.ndarray]:
+    """`empty` for these arguments, without a look at the size for arrays that are small."""
+    if channels_last or math.prod(shape) * dtype.itemsize >= recycling.SMALLEST:
+        return partial(empty, shape, dtype, channels_last)
+    return partial(np.empty, shape, dtype)
 
 
 def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarray | None) -> None:
@@ -80,7 +103,7 @@ def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarr
     for x in inputs:
         if x is not None and np.may_share_memory(out, x):
             _check_overlap(op, out, x)
-    if out.size > 1 and _overlaps_itself(out):
+    if not out.flags.c_contiguous and out.size > 1 and _overlaps_itself(out):
         raise ValueError(f"{op}: elements of out share memory (strides {out.strides})")
 
 

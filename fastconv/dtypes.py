@@ -30,13 +30,12 @@ def result_dtype(op: str, names: tuple[str, str], a: np.ndarray, b: np.ndarray) 
     return result
 
 
-def cast_bias(op: str, bias: np.ndarray, dtype: np.dtype, channels: int) -> np.ndarray:
-    """The bias in the result's dtype, its shape checked."""
+def check_bias(op: str, bias: np.ndarray, dtype: np.dtype, channels: int) -> None:
+    """Refuse a bias that is not one number per channel or does not cast to the result's dtype."""
     if bias.shape != (channels,):
         raise ValueError(f"{op}: bias must have shape ({channels},), not {bias.shape}")
     if not np.can_cast(bias.dtype, dtype, "same_kind"):
         raise TypeError(f"{op}: bias is {bias.dtype}, which does not cast to {dtype}")
-    return bias.astype(dtype, copy=False)
 
 
 class Widened:

@@ -52,19 +52,27 @@ class Packed(NamedTuple):
     If `plain`, there is neither bias nor activation: what no weight reaches is zero.
     """
 
-    weights: tuple[np.ndarray, ...]
+    weights: list[np.ndarray]
     bias: np.ndarray
     plain: bool
-    addresses: tuple[int, ...]  # of the weights, then of the bias: NumPy takes a microsecond each
+    addresses: list[int]  # of the weights, then of the bias: NumPy takes a microsecond each
 
 
 class Launch(NamedTuple):
-    """A job, the element of the target at which its first output lies, and numbers out of it."""
+    """A job, its address, the byte of the target at which its first output lies, and its items."""
 
     job: np.ndarray
+    job_at: int
     start: int
     items: int
-    thread_bytes: int
+
+
+class Launches(NamedTuple):
+    """The launches of a call, the bytes they work in, and whether the target is cleared before."""
+
+    each: tuple[Launch, ...]
+    workspace: int
+    clears: bool
 
 
 def element_strides(x: np.ndarray) -> tuple[int, ...]:
@@ -111,7 +119,8 @@ class Correlations:
         self.activation = activation_address(activation, dtype)
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
-        self._jobs: dict[tuple, tuple[Launch, ...]] = {}
+        self._work = geometry.multiply_adds
+        self._jobs: dict[tuple, Launches] = {}
         self._packing: tuple[tuple[Any, ...], list[tuple[np.ndarray, int]]] | None = None
         g = geometry
         # A depthwise convolution is one group whose channels do not mix.
@@ -122,6 +131,11 @@ class Correlations:
         self.sources, self.targets = sources // self.groups, targets // self.groups
         self._tile = tile_words(form, dtype, self.targets)
         self._kernel = correlate_planar if form == PLANAR else correlate
+        # Output channels of a block, and blocks of a group.
+        self._block = int(self._tile[T_BLOCK])
+        self._blocks = -(-self.targets // self._block)
+        self._zeros = np.zeros((self.groups, self._blocks * self._block), dtype)
+        self._zeros_at = address_of(self._zeros)
 
     def _lower(self, source: np.ndarray, target: np.ndarray, plain: bool) -> list[Any]:
         """(axes, offsets, places, start) of each correlation, for these lifted strides.
@@ -136,26 +150,32 @@ class Correlations:
 
     def launches(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int, plain: bool
-    ) -> tuple[Launch, ...]:
-        """What to launch for arrays of these strides (N, C, *spatial); `plain` as packed."""
+    ) -> Launches:
+        """What to launch for arrays (N, C, *spatial) of these strides in bytes; `plain` as packed.
+
+        A plain launch leaves out what no weight reaches.
+        """
         key = (source, target, threads, plain)
         known = self._jobs.get(key)
         if known is not None:
             return known
-        channels = np.array(
-            [self.groups, self.sources, self.targets, source[1], target[1], self.multiplier],
-            np.int64,
-        )
+        size = ITEM_SIZES[self.dtype]
+        from_, to = (tuple(s // size for s in strides) for strides in (source, target))
+        channels = [self.groups, self.sources, self.targets, from_[1], to[1], self.multiplier]
         wanted = 4 * threads if threads > 1 else 1
-        made = []
-        strides = lifted_strides(source), lifted_strides(target)
-        for axes, offsets, _, start in self._lower(*strides, plain):
-            job = self._job(axes, offsets, channels, wanted)
+        made, most = [], 0
+        for axes, offsets, _, start in self._lower(
+            lifted_strides(from_), lifted_strides(to), plain
+        ):
+            job = self._job(axes, offsets, np.array(channels, np.int64), wanted)
             job[ENTER] = fill_box.address(self.dtype)
-            made.append(Launch(job, int(start), int(job[ITEMS]), int(job[THREAD_BYTES])))
+            made.append(Launch(job, address_of(job), int(start) * size, int(job[ITEMS])))
+            most = max(most, int(job[THREAD_BYTES]))
+        clears = plain and not self.forward and len(made) < phase_total(self._words)
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
-        launches = self._jobs[key] = tuple(made)  # not read again: another thread may clear it
+        # Not read again: another thread may clear it.
+        launches = self._jobs[key] = Launches(tuple(made), threads * most, clears)
         return launches
 
     def _job(
@@ -168,37 +188,39 @@ class Correlations:
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Packed:
         """Weights (K, C/groups, *kernel) and bias in the order in which tiles read them."""
-        block, blocks = self._blocks()
-        padded = np.zeros((self.groups, blocks * block), weight.dtype)
+        padded, padded_at = self._zeros, self._zeros_at
         if bias is not None:
+            padded = padded.copy()
+            padded_at = address_of(padded)
             padded[:, : self.targets] = bias.reshape(self.groups, -1)
+        plain, origin = bias is None and not self.activation, address_of(weight)
         packed, addresses = [], []
-        plain = bias is None and not self.activation
-        for job, size in self._weight_jobs(element_strides(weight), plain):
-            rows = self._pack_rows(weight, job, size)
+        for job, size in self._weight_jobs(weight.strides, plain):
+            rows, address = self._pack_rows(origin, job, size)
             packed.append(rows)
-            addresses.append(address_of(rows))
-        return Packed(tuple(packed), padded, plain, (*addresses, address_of(padded)))
+            addresses.append(address)
+        addresses.append(padded_at)
+        return Packed(packed, padded, plain, addresses)
 
-    def _pack_rows(self, weight: np.ndarray, job: np.ndarray, size: int) -> np.ndarray:
-        """The weights of one correlation as tile rows."""
-        rows = recycling.empty((size,), weight.dtype)
-        operands = address_of(weight), address_of(rows)
-        items = self.groups * self._blocks()[1]
-        launch.run(pack_weights, self.dtype, job, operands, items, launch.thread_count(size))
-        return rows
+    def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+        """The weights at an address as tile rows of one correlation, and the address of these."""
+        rows = recycling.empty((size,), self._zeros.dtype)
+        address, items = address_of(rows), self.groups * self._blocks
+        threads = launch.thread_count(size)
+        launch.run(pack_weights, self.dtype, job, (weight, address), items, threads)
+        return rows, address
 
-    def _weight_jobs(self, steps: tuple[int, ...], plain: bool) -> list[tuple[np.ndarray, int]]:
+    def _weight_jobs(self, strides: tuple[int, ...], plain: bool) -> list[tuple[np.ndarray, int]]:
         """The packing job, for a weight of these strides, and packed size of each correlation."""
         known = self._packing
-        if known is not None and known[0] == (steps, plain):
+        if known is not None and known[0] == (strides, plain):
             return known[1]
-        lifted = lifted_strides(steps)
+        lifted = lifted_strides(tuple(stride // ITEM_SIZES[self.dtype] for stride in strides))
         swapped = not (self.forward or self.form == PAIRWISE)
         target_step, source_step = lifted[[1, 0]] if swapped else lifted[:2]
         group_step = self.geometry.out_channels // self.groups * lifted[0]
         depth = 1 if self.form == PAIRWISE else self.sources
-        block, blocks = self._blocks()
+        block, blocks = self._block, self._blocks
         lanes = block if self.form == PLANAR else machine().lanes(self.dtype)
         jobs = []
         for axes, _, places, _ in self._lower(lifted, lifted, plain):
@@ -208,37 +230,33 @@ class Correlations:
             beyond = np.zeros(machine().lanes(self.dtype), np.int64)
             job = np.concatenate([np.array(words, np.int64), rows, rows[order], order, beyond])
             jobs.append((job, self.groups * blocks * len(rows) * block))
-        self._packing = ((steps, plain), jobs)
+        self._packing = ((strides, plain), jobs)
         return jobs
-
-    def _blocks(self) -> tuple[int, int]:
-        """Output channels of a block, and blocks of a group."""
-        block = int(self._tile[T_BLOCK])
-        return block, -(-self.targets // block)
 
     def run(
         self, source: np.ndarray, packed: Packed, target: np.ndarray, threads: int | None
     ) -> None:
         """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
-        count = launch.thread_count(self.geometry.multiply_adds, threads)
-        strides = element_strides(source), element_strides(target)
-        launches = self.launches(*strides, count, packed.plain)
-        if not self.forward and packed.plain and len(launches) < phase_total(self._words):
+        count = launch.thread_count(self._work, threads)
+        launches = self.launches(source.strides, target.strides, count, packed.plain)
+        if launches.clears:
             target[...] = 0
-            if not launches:
-                return
-        origin, goal = address_of(source), address_of(target)
+        kernel, origin, goal = (
+            self._kernel.address(self.dtype),
+            address_of(source),
+            address_of(target),
+        )
         *weights, bias = packed.addresses
-        with workspace(count * max(one.thread_bytes for one in launches)) as work:
-            for one, weight in zip(launches, weights):
-                start = goal + one.start * target.itemsize
-                operands = origin, weight, bias, start, work
-                launch.run(self._kernel, self.dtype, one.job, operands, one.items, count)
+        with workspace(launches.workspace) as work:
+            for one, weight in zip(launches.each, weights):
+                operands = origin, weight, bias, goal + one.start, work
+                launch.start(kernel, one.job_at, operands, one.items, count)
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
     ) -> int:
         """Bytes that a call needs beside its arrays."""
-        count = launch.thread_count(self.geometry.multiply_adds, threads)
-        launches = self.launches(source, target, count, False)
-        return count * max(one.thread_bytes for one in launches)
+        count = launch.thread_count(self._work, threads)
+        size = ITEM_SIZES[self.dtype]
+        from_, to = (tuple(step * size for step in steps) for steps in (source, target))
+        return self.launches(from_, to, count, False).workspace

@@ -83,13 +83,17 @@ def run(
     """
     if count == 0:
         return
-    address, numbers = kernel.address(dtype), (*operands, *_NONE[len(operands) :])
-    threads = min(threads, count)
-    if threads == 1 or _layer.lost:
-        _serial(address, address_of(job), count, *numbers)
+    start(kernel.address(dtype), address_of(job), operands, count, threads)
+
+
+def start(address: int, job: int, operands: tuple[int, ...], count: int, threads: int) -> None:
+    """As `run`, for `count` >= 1, with the addresses of the kernel and the job."""
+    numbers = (*operands, *_NONE[len(operands) :])
+    if threads == 1 or count == 1 or _layer.lost:
+        _serial(address, job, count, *numbers)
         return
     with _layer.guard():
-        _parallel(address, address_of(job), count, threads, *numbers)
+        _parallel(address, job, count, min(threads, count), *numbers)
 
 
 def prepare() -> None:

@@ -5,103 +5,52 @@ Every door is three statements: the operands, the geometry, and the run.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from ..arguments import Size, as_threads, plain
-from ..arrays import as_operand, check_out, empty, is_channels_last
-from ..choose import plan_conv
-from ..dtypes import cast_bias, result_dtype
+from ..arrays import as_operand
+from ..calls import ConvCall, calls
+from ..dtypes import check_bias, result_dtype
 from ..geometry import ConvGeometry
+from ..remembered import key_of
 
-_forward = functools.lru_cache(maxsize=1024)(ConvGeometry.forward)
-_transposed = functools.lru_cache(maxsize=1024)(ConvGeometry.transposed)
-
-
-def forward_geometry(
-    op: str, rank: int, input_shape: Size, weight_shape: Size, **options: Any
-) -> ConvGeometry:
-    """`ConvGeometry.forward`, remembered for arguments that are plain."""
-    make = _forward if plain(tuple(options.values())) else ConvGeometry.forward
-    return make(op, rank, input_shape, weight_shape, **options)
-
-
-def transposed_geometry(
-    op: str, rank: int, input_shape: Size, weight_shape: Size, **options: Any
-) -> ConvGeometry:
-    """`ConvGeometry.transposed`, remembered for arguments that are plain."""
-    make = _transposed if plain(tuple(options.values())) else ConvGeometry.transposed
-    return make(op, rank, input_shape, weight_shape, **options)
-
-
-def run(
-    op: str,
-    operation: str,
-    geometry: ConvGeometry,
-    dtype: np.dtype,
-    source: np.ndarray,
-    other: np.ndarray,
-    bias: np.ndarray | None = None,
-    *,
-    activation: str | None = None,
-    algorithm: str = "auto",
-    out: Any = None,
-    threads: Any = None,
-) -> np.ndarray:
-    """Choose an engine for one of the three operations and run it.
-
-    `source` has the batch axis if the geometry is batched; `other` is the weight, or the output
-    gradient (with its batch axis) of a weight gradient. The result is in the memory format of
-    `source`.
-    """
-    threads = as_threads(op, threads)
-    lone = not geometry.batched
-    x = source[None] if lone else source
-    last = is_channels_last(x)
-    _, engine = plan_conv(op, geometry, dtype, operation, activation, algorithm, channels_last=last)
-    shape = {
-        "forward": geometry.output_shape,
-        "input_gradient": geometry.input_shape,
-        "weight_gradient": geometry.weight_shape,
-    }[operation]
-    unbatch = lone and operation != "weight_gradient"
-    if out is None:
-        target = empty(shape, dtype, operation != "weight_gradient" and last)
-    else:
-        check_out(op, out, shape[1:] if unbatch else shape, dtype, source, other, bias)
-        target = out[None] if unbatch else out
-    if geometry.batch == 0:
-        target[...] = 0
-    else:
-        packed = engine.pack(other.astype(dtype, copy=False), bias)
-        engine.run(x.astype(dtype, copy=False), packed, target, threads)
-    if out is not None:
-        return out
-    return target[0] if unbatch else target
+FORWARD = ("stride", "padding", "dilation", "groups", "padding_mode")
+TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
 
 
 def _convolve(
     op: str,
-    operation: str,
     rank: int,
     input: Any,
     weight: Any,
     bias: Any,
-    geometry_options: dict[str, Any],
-    **options: Any,
+    options: tuple[Any, ...],
+    out: Any,
+    threads: Any,
+    transposed: bool = False,
 ) -> np.ndarray:
-    """A convolution ("forward") or transposed one ("input_gradient") from its door's arguments."""
+    """A convolution; `options` are those named above, then activation and algorithm."""
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
-    forward = operation == "forward"
-    make = forward_geometry if forward else transposed_geometry
-    geometry = make(op, rank, x.shape, w.shape, **geometry_options)
-    dtype = result_dtype(op, ("input", "weight"), x, w)
-    if bias is not None:
-        channels = geometry.out_channels if forward else geometry.in_channels
-        bias = cast_bias(op, as_operand(op, "bias", bias), dtype, channels)
-    return run(op, operation, geometry, dtype, x, w, bias, **options)
+    b = None if bias is None else as_operand(op, "bias", bias)
+    key = key_of(op, options, x, w, b)
+    call = calls.get(key)
+    if call is None:
+        *geometry_options, activation, algorithm = options
+        if transposed:
+            named = dict(zip(TRANSPOSED, geometry_options))
+            geometry = ConvGeometry.transposed(op, rank, x.shape, w.shape, **named)
+        else:
+            named = dict(zip(FORWARD, geometry_options))
+            geometry = ConvGeometry.forward(op, rank, x.shape, w.shape, **named)
+        dtype = result_dtype(op, ("input", "weight"), x, w)
+        if b is not None:
+            channels = geometry.in_channels if transposed else geometry.out_channels
+            check_bias(op, b, dtype, channels)
+        operation = "input_gradient" if transposed else "forward"
+        made = ConvCall(op, operation, geometry, dtype, x, activation, algorithm)
+        call = calls.keep(key, made)
+    return call(x, w, b, out, threads)
 
 
 def conv1d(
@@ -153,25 +102,8 @@ def conv1d(
     >>> fastconv.conv1d(x, w, padding="causal")[0, 0]
     array([10., 21., 32., 43.], dtype=float32)
     """
-    return _convolve(
-        "conv1d",
-        "forward",
-        1,
-        input,
-        weight,
-        bias,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        activation=activation,
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, activation, algorithm)
+    return _convolve("conv1d", 1, input, weight, bias, options, out, threads)
 
 
 def conv2d(
@@ -258,25 +190,8 @@ def conv2d(
     array([[27., 17.],
            [20.,  8.]], dtype=float32)
     """
-    return _convolve(
-        "conv2d",
-        "forward",
-        2,
-        input,
-        weight,
-        bias,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        activation=activation,
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, activation, algorithm)
+    return _convolve("conv2d", 2, input, weight, bias, options, out, threads)
 
 
 def conv3d(
@@ -324,25 +239,8 @@ def conv3d(
     array([[[ 4.,  6.],
             [ 8., 10.]]], dtype=float32)
     """
-    return _convolve(
-        "conv3d",
-        "forward",
-        3,
-        input,
-        weight,
-        bias,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        activation=activation,
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, activation, algorithm)
+    return _convolve("conv3d", 3, input, weight, bias, options, out, threads)
 
 
 def conv_transpose1d(
@@ -388,24 +286,9 @@ def conv_transpose1d(
     >>> fastconv.conv_transpose1d(x, w, stride=2)[0, 0]
     array([  1.,  10., 102.,  20., 200.], dtype=float32)
     """
+    options = (stride, padding, output_padding, groups, dilation, activation, algorithm)
     return _convolve(
-        "conv_transpose1d",
-        "input_gradient",
-        1,
-        input,
-        weight,
-        bias,
-        {
-            "stride": stride,
-            "padding": padding,
-            "output_padding": output_padding,
-            "groups": groups,
-            "dilation": dilation,
-        },
-        activation=activation,
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
+        "conv_transpose1d", 1, input, weight, bias, options, out, threads, transposed=True
     )
 
 
@@ -467,24 +350,9 @@ def conv_transpose2d(
     >>> fastconv.conv_transpose2d(x, w, stride=(1, 2))[0, 0]
     array([[  1.,  10., 102.,  20., 200.]], dtype=float32)
     """
+    options = (stride, padding, output_padding, groups, dilation, activation, algorithm)
     return _convolve(
-        "conv_transpose2d",
-        "input_gradient",
-        2,
-        input,
-        weight,
-        bias,
-        {
-            "stride": stride,
-            "padding": padding,
-            "output_padding": output_padding,
-            "groups": groups,
-            "dilation": dilation,
-        },
-        activation=activation,
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
+        "conv_transpose2d", 2, input, weight, bias, options, out, threads, transposed=True
     )
 
 
@@ -530,22 +398,7 @@ def conv_transpose3d(
     >>> fastconv.conv_transpose3d(x, w, output_padding=(0, 0, 1), dilation=(1, 1, 2))[0, 0]
     array([[[ 1.,  2., 10., 20.,  0.]]], dtype=float32)
     """
+    options = (stride, padding, output_padding, groups, dilation, activation, algorithm)
     return _convolve(
-        "conv_transpose3d",
-        "input_gradient",
-        3,
-        input,
-        weight,
-        bias,
-        {
-            "stride": stride,
-            "padding": padding,
-            "output_padding": output_padding,
-            "groups": groups,
-            "dilation": dilation,
-        },
-        activation=activation,
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
+        "conv_transpose3d", 3, input, weight, bias, options, out, threads, transposed=True
     )

@@ -8,8 +8,10 @@ import numpy as np
 
 from ..arguments import Size
 from ..arrays import as_operand, check_out
-from ..dtypes import cast_bias, result_dtype
-from .convolution import forward_geometry, run
+from ..calls import ConvCall, calls
+from ..dtypes import check_bias, result_dtype
+from ..geometry import ConvGeometry
+from ..remembered import key_of
 
 
 def linear(
@@ -56,31 +58,35 @@ def linear(
     """
     op = "linear"
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
-    check_features(op, "input", x, w.shape)
-    dtype = result_dtype(op, ("input", "weight"), x, w)
-    if bias is not None:
-        bias = cast_bias(op, as_operand(op, "bias", bias), dtype, len(w))
+    b = None if bias is None else as_operand(op, "bias", bias)
+    key = key_of(op, (activation,), x, w, b)
+    call = calls.get(key)
+    if call is None:
+        check_features(op, "input", x, w.shape)
+        dtype = result_dtype(op, ("input", "weight"), x, w)
+        if b is not None:
+            check_bias(op, b, dtype, len(w))
+        if x.size == 0:
+            return _nothing(op, (*x.shape[:-1], len(w)), dtype, out)
+        pixels = as_pixels(x)
+        geometry = ConvGeometry.forward(op, 1, pixels.shape, (*w.shape, 1))
+        call = calls.keep(key, ConvCall(op, "forward", geometry, dtype, pixels, activation))
     shape = (*x.shape[:-1], len(w))
-    if out is not None:
-        check_out(op, out, shape, dtype, x, w, bias)
-    if x.size == 0:
-        return np.empty(shape, dtype) if out is None else out
-    pixels, kernel = as_pixels(x), w[:, :, None]
-    geometry = forward_geometry(op, 1, pixels.shape, kernel.shape)
-    result = run(
-        op,
-        "forward",
-        geometry,
-        dtype,
-        pixels,
-        kernel,
-        bias,
-        activation=activation,
-        threads=threads,
-    )
     if out is None:
-        return from_pixels(result, shape)
-    np.copyto(out, from_pixels(result, shape))
+        return from_pixels(call(as_pixels(x), w[:, :, None], b, None, threads), shape)
+    check_out(op, out, shape, call.dtype, x, w, b)
+    if out.flags.c_contiguous:
+        call(as_pixels(x), w[:, :, None], b, as_pixels(out), threads)
+    else:
+        out[...] = from_pixels(call(as_pixels(x), w[:, :, None], b, None, threads), shape)
+    return out
+
+
+def _nothing(op: str, shape: Size, dtype: np.dtype, out: Any) -> np.ndarray:
+    """The result for no rows."""
+    if out is None:
+        return np.empty(shape, dtype)
+    check_out(op, out, shape, dtype)
     return out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..arguments import as_shape, as_sizes, as_threads, check_choice
 from ..arrays import as_operand
 from ..choose import plan_conv
-from ..dtypes import KINDS, cast_bias
+from ..dtypes import KINDS, check_bias
 from ..geometry import ConvGeometry
 from ..plan import OPERATIONS, ConvPlan, Table
 
@@ -87,7 +87,9 @@ def plan(
         raise TypeError(f"{op}: weight is {w.dtype}, which does not cast to dtype {result}")
     b = None
     if bias is not None:
-        b = cast_bias(op, as_operand(op, "bias", bias), result, geometry.out_channels).copy()
+        b = as_operand(op, "bias", bias)
+        check_bias(op, b, result, geometry.out_channels)
+        b = b.astype(result)
     channels_last = _is_last(op, memory_format)
     threads = as_threads(op, threads)
     decision, engine = plan_conv(

@@ -8,18 +8,26 @@ import numpy as np
 
 from ..arguments import as_shape
 from ..arrays import as_operand
+from ..calls import ConvCall, calls
 from ..dtypes import result_dtype
-from ..functional.convolution import forward_geometry, run
+from ..functional.convolution import FORWARD
 from ..geometry import ConvGeometry
+from ..remembered import key_of
 
 
-def _check_gradient(op: str, geometry: ConvGeometry, gradient: np.ndarray) -> None:
+def _forward(
+    op: str, rank: int, input_shape: Any, weight_shape: Any, gradient: np.ndarray, options: Any
+) -> ConvGeometry:
+    """The forward problem, for options in the order of `FORWARD`, its output as the gradient."""
+    named = dict(zip(FORWARD, options))
+    geometry = ConvGeometry.forward(op, rank, input_shape, weight_shape, **named)
     expected = geometry.output_shape if geometry.batched else geometry.output_shape[1:]
     if gradient.shape != expected:
         raise ValueError(
             f"{op}: grad_output has shape {gradient.shape}, the output of this convolution has "
             f"{expected}"
         )
+    return geometry
 
 
 def _conv_input(
@@ -28,15 +36,21 @@ def _conv_input(
     input_size: Any,
     weight: Any,
     grad_output: Any,
-    geometry_options: dict[str, Any],
-    **options: Any,
+    options: tuple[Any, ...],
+    out: Any,
+    threads: Any,
 ) -> np.ndarray:
+    """The gradient for `options` as in `FORWARD`, then the algorithm."""
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
-    shape = as_shape(op, "input_size", input_size)
-    geometry = forward_geometry(op, rank, shape, w.shape, **geometry_options)
-    _check_gradient(op, geometry, gradient)
-    dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
-    return run(op, "input_gradient", geometry, dtype, gradient, w, **options)
+    key = key_of(op, (input_size, *options), gradient, w)
+    call = calls.get(key)
+    if call is None:
+        shape = as_shape(op, "input_size", input_size)
+        geometry = _forward(op, rank, shape, w.shape, gradient, options)
+        dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
+        made = ConvCall(op, "input_gradient", geometry, dtype, gradient, None, options[-1])
+        call = calls.keep(key, made)
+    return call(gradient, w, None, out, threads)
 
 
 def _conv_weight(
@@ -45,16 +59,21 @@ def _conv_weight(
     input: Any,
     weight_size: Any,
     grad_output: Any,
-    geometry_options: dict[str, Any],
-    **options: Any,
+    options: tuple[Any, ...],
+    out: Any,
+    threads: Any,
 ) -> np.ndarray:
+    """The gradient for `options` as in `FORWARD`, then the algorithm."""
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
-    shape = as_shape(op, "weight_size", weight_size)
-    geometry = forward_geometry(op, rank, x.shape, shape, **geometry_options)
-    _check_gradient(op, geometry, gradient)
-    dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
-    dy = gradient if geometry.batched else gradient[None]
-    return run(op, "weight_gradient", geometry, dtype, x, dy, **options)
+    key = key_of(op, (weight_size, *options), x, gradient)
+    call = calls.get(key)
+    if call is None:
+        shape = as_shape(op, "weight_size", weight_size)
+        geometry = _forward(op, rank, x.shape, shape, gradient, options)
+        dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
+        made = ConvCall(op, "weight_gradient", geometry, dtype, x, None, options[-1])
+        call = calls.keep(key, made)
+    return call(x, gradient if gradient.ndim > rank + 1 else gradient[None], None, out, threads)
 
 
 def _conv_bias(op: str, rank: int, grad_output: Any) -> np.ndarray:
@@ -116,23 +135,8 @@ def conv1d_input(
     >>> fastconv.grad.conv1d_input((1, 1, 3), w, dy)[0, 0]
     array([ 2., 23., 30.], dtype=float32)
     """
-    return _conv_input(
-        "conv1d_input",
-        1,
-        input_size,
-        weight,
-        grad_output,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, algorithm)
+    return _conv_input("conv1d_input", 1, input_size, weight, grad_output, options, out, threads)
 
 
 def conv2d_input(
@@ -181,23 +185,8 @@ def conv2d_input(
     >>> fastconv.grad.conv2d_input((1, 1, 1, 3), w, dy)[0, 0]
     array([[ 2., 23., 30.]], dtype=float32)
     """
-    return _conv_input(
-        "conv2d_input",
-        2,
-        input_size,
-        weight,
-        grad_output,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, algorithm)
+    return _conv_input("conv2d_input", 2, input_size, weight, grad_output, options, out, threads)
 
 
 def conv3d_input(
@@ -246,23 +235,8 @@ def conv3d_input(
     >>> fastconv.grad.conv3d_input((1, 1, 1, 1, 3), w, dy)[0, 0]
     array([[[ 2., 23., 30.]]], dtype=float32)
     """
-    return _conv_input(
-        "conv3d_input",
-        3,
-        input_size,
-        weight,
-        grad_output,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, algorithm)
+    return _conv_input("conv3d_input", 3, input_size, weight, grad_output, options, out, threads)
 
 
 def conv1d_weight(
@@ -311,23 +285,8 @@ def conv1d_weight(
     >>> fastconv.grad.conv1d_weight(x, (1, 1, 2), dy).ravel()
     array([32., 43.], dtype=float32)
     """
-    return _conv_weight(
-        "conv1d_weight",
-        1,
-        input,
-        weight_size,
-        grad_output,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, algorithm)
+    return _conv_weight("conv1d_weight", 1, input, weight_size, grad_output, options, out, threads)
 
 
 def conv2d_weight(
@@ -376,23 +335,8 @@ def conv2d_weight(
     >>> fastconv.grad.conv2d_weight(x, (1, 1, 1, 2), dy).ravel()
     array([32., 43.], dtype=float32)
     """
-    return _conv_weight(
-        "conv2d_weight",
-        2,
-        input,
-        weight_size,
-        grad_output,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, algorithm)
+    return _conv_weight("conv2d_weight", 2, input, weight_size, grad_output, options, out, threads)
 
 
 def conv3d_weight(
@@ -441,23 +385,8 @@ def conv3d_weight(
     >>> fastconv.grad.conv3d_weight(x, (1, 1, 1, 1, 2), dy).ravel()
     array([32., 43.], dtype=float32)
     """
-    return _conv_weight(
-        "conv3d_weight",
-        3,
-        input,
-        weight_size,
-        grad_output,
-        {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        },
-        algorithm=algorithm,
-        out=out,
-        threads=threads,
-    )
+    options = (stride, padding, dilation, groups, padding_mode, algorithm)
+    return _conv_weight("conv3d_weight", 3, input, weight_size, grad_output, options, out, threads)
 
 
 def conv1d_bias(grad_output: Any) -> np.ndarray:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_operand
+from ..calls import ConvCall, calls
 from ..dtypes import result_dtype
-from ..functional.convolution import forward_geometry, run
 from ..functional.dense import as_pixels, check_features, from_pixels
+from ..geometry import ConvGeometry
+from ..remembered import key_of
 
 
 def linear_input(weight: Any, grad_output: Any, *, threads: int | None = None) -> np.ndarray:
@@ -39,15 +41,18 @@ def linear_input(weight: Any, grad_output: Any, *, threads: int | None = None) -
     """
     op = "linear_input"
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
-    check_features(op, "grad_output", gradient, w.shape[::-1])
-    dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
-    shape = (*gradient.shape[:-1], w.shape[1])
-    if gradient.size == 0:
-        return np.empty(shape, dtype)
-    pixels, kernel = as_pixels(gradient), w[:, :, None]
-    geometry = forward_geometry(op, 1, (1, w.shape[1], pixels.shape[2]), kernel.shape)
-    result = run(op, "input_gradient", geometry, dtype, pixels, kernel, threads=threads)
-    return from_pixels(result, shape)
+    key = key_of(op, (), gradient, w)
+    call = calls.get(key)
+    shape = (*gradient.shape[:-1], w.shape[-1])
+    if call is None:
+        check_features(op, "grad_output", gradient, w.shape[::-1])
+        dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
+        if gradient.size == 0:
+            return np.empty(shape, dtype)
+        pixels = as_pixels(gradient)
+        geometry = ConvGeometry.forward(op, 1, (1, shape[-1], pixels.shape[2]), (*w.shape, 1))
+        call = calls.keep(key, ConvCall(op, "input_gradient", geometry, dtype, pixels))
+    return from_pixels(call(as_pixels(gradient), w[:, :, None], threads=threads), shape)
 
 
 def linear_weight(input: Any, grad_output: Any, *, threads: int | None = None) -> np.ndarray:
@@ -78,21 +83,24 @@ def linear_weight(input: Any, grad_output: Any, *, threads: int | None = None) -
     """
     op = "linear_weight"
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
-    if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
-        raise ValueError(
-            f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, of "
-            f"shape {x.shape}"
-        )
-    if x.shape[-1] < 1 or gradient.shape[-1] < 1:
-        raise ValueError(
-            f"{op}: input of shape {x.shape} and grad_output of shape {gradient.shape} must have "
-            "features on their last axes"
-        )
-    dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
-    shape = (gradient.shape[-1], x.shape[-1])
-    if x.size == 0 or gradient.size == 0:
-        return np.zeros(shape, dtype)
-    pixels = as_pixels(x)
-    geometry = forward_geometry(op, 1, pixels.shape, (*shape, 1))
-    dy = as_pixels(gradient)
-    return run(op, "weight_gradient", geometry, dtype, pixels, dy, threads=threads)[:, :, 0]
+    key = key_of(op, (), x, gradient)
+    call = calls.get(key)
+    if call is None:
+        if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
+            raise ValueError(
+                f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, "
+                f"of shape {x.shape}"
+            )
+        if x.shape[-1] < 1 or gradient.shape[-1] < 1:
+            raise ValueError(
+                f"{op}: input of shape {x.shape} and grad_output of shape {gradient.shape} must "
+                "have features on their last axes"
+            )
+        dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
+        shape = (gradient.shape[-1], x.shape[-1])
+        if x.size == 0 or gradient.size == 0:
+            return np.zeros(shape, dtype)
+        pixels = as_pixels(x)
+        geometry = ConvGeometry.forward(op, 1, pixels.shape, (*shape, 1))
+        call = calls.keep(key, ConvCall(op, "weight_gradient", geometry, dtype, pixels))
+    return call(as_pixels(x), as_pixels(gradient), threads=threads)[:, :, 0]
