@@ -53,8 +53,6 @@ def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str
             f"needs one input channel per group, not {geometry.in_channels // geometry.groups} "
             f"({geometry.in_channels} channels in {geometry.groups} groups)"
         )
-    if operation == "weight_gradient":
-        return "has no weight gradient"
     multiplier = geometry.out_channels // geometry.in_channels
     if operation == "input_gradient" and multiplier != 1:
         return f"its input gradient needs one output per input channel, not {multiplier}"
@@ -69,6 +67,8 @@ def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> st
 
 def _correlations(form: int) -> Callable[[ConvGeometry, str, str, str | None], Engine]:
     def make(geometry: ConvGeometry, dtype: str, operation: str, activation: str | None) -> Engine:
+        if operation == "weight_gradient":
+            return WeightGradient(geometry, dtype, form)
         return Correlations(geometry, dtype, operation, form, activation)
 
     return make
@@ -79,14 +79,6 @@ def _winograd(outputs: int) -> Callable[[ConvGeometry, str, str, str | None], En
         return Winograd(geometry, dtype, operation, outputs, activation)
 
     return make
-
-
-def _make_direct(
-    geometry: ConvGeometry, dtype: str, operation: str, activation: str | None
-) -> Engine:
-    if operation == "weight_gradient":
-        return WeightGradient(geometry, dtype)
-    return Correlations(geometry, dtype, operation, OUTER, activation)
 
 
 def _targets(geometry: ConvGeometry, operation: str) -> int:
@@ -280,7 +272,7 @@ ALGORITHMS = (
         0.85,
         1.0,
         True,
-        _make_direct,
+        _correlations(OUTER),
     ),
     Algorithm(
         "reference",

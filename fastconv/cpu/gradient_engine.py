@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from .job import (
     ENTER,
     LANES,
     LINES,
-    OUTER,
+    PAIRWISE,
+    T_BLOCK,
     TAP_COUNT,
     TAPS_AT,
     THREAD_BYTES,
@@ -28,50 +30,95 @@ from .job import (
 from .lowering import forward_axes, geometry_words, lifted_strides, row_offsets
 from .memory import address_of
 from .pack import fill_box
+from .tiles import TAP_ROWS
 from .workspace import workspace
+
+# Parts times spans times chunks to share among threads. A constant: the bits must not depend on the
+# number of threads.
+ITEMS = 16
+# Pixels of a box: their packed gradient should stay in the first-level cache.
+MOST_PIXELS = 256
+# Rows of a slab of the reduction.
+SLAB = 512
+
+
+def channel_parts(channels: int, taps: int) -> int:
+    """Parts that input channels are cut into: windows of many pixels should fit the cache.
+
+    All parts are alike; channels that have no fitting divisor are not cut.
+    """
+    most = 256 if taps == 1 else 128
+    for parts in range(-(-channels // most), channels // 32 + 1):
+        if channels % parts == 0:
+            return parts
+    return 1
 
 
 class WeightGradient:
-    """The weight gradient: partial matrices from chunks of pixels, then their sum."""
+    """The weight gradient: partial matrices from chunks of pixels, then their sum.
 
-    # Chunks times blocks to share among threads. A constant: the bits must not depend on threads.
-    ITEMS = 16
-    # Pixels of a box: their packed gradient should stay in the first-level cache.
-    MOST_PIXELS = 512
+    `form` is that of the tiles: OUTER, or PAIRWISE for a depthwise convolution.
+    """
 
-    def __init__(self, geometry: ConvGeometry, dtype: str) -> None:
-        self.geometry, self.dtype = geometry, dtype
-        self.sources = geometry.in_channels // geometry.groups
-        self.targets = geometry.out_channels // geometry.groups
+    def __init__(self, geometry: ConvGeometry, dtype: str, form: int) -> None:
+        self.geometry, self.dtype, self.form = geometry, dtype, form
+        g, taps = geometry, math.prod(geometry.kernel_size)
+        # A depthwise convolution is one group whose channels do not mix.
+        self.groups = 1 if form == PAIRWISE else g.groups
+        self.multiplier = g.out_channels // g.in_channels if form == PAIRWISE else 1
+        self.targets = g.out_channels // self.groups
+        sources = g.in_channels // g.groups
+        self.parts = 1 if form == PAIRWISE else channel_parts(sources, taps)
+        self.sources = sources // self.parts  # rows of one tap
         self._words = geometry_words(geometry)
-        self._tile = tile_words(OUTER, dtype, self.targets)
+        self._tile = tile_words(form, dtype, self.targets)
         self._jobs: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
-        self._reductions: tuple[tuple[Any, ...], np.ndarray] | None = None
+        self._reductions: tuple[tuple[Any, ...], tuple[np.ndarray, int]] | None = None
 
     def _job(self, x: tuple[int, ...], gradient: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """The job of the forward geometry, and the words of the gradient: see `gradients`."""
         known = self._jobs.get((x, gradient))
         if known is not None:
             return known
-        groups = self.geometry.groups
-        channels = np.array([groups, self.sources, self.targets, x[1], gradient[1], 1], np.int64)
+        groups, g = self.groups * self.parts, self.geometry
+        depth = g.in_channels if self.form == PAIRWISE else self.sources
+        channels = np.array(
+            [groups, depth, self.targets, x[1], gradient[1], self.multiplier], np.int64
+        )
         axes, offsets, _, _ = forward_axes(self._words, lifted_strides(x), lifted_strides(gradient))
+        blocks = -(-self.targets // int(self._tile[T_BLOCK]))
+        wanted = max(1, ITEMS // groups)
+        spans = self._spans(min(blocks, wanted), wanted)
+        wanted = -(-wanted // spans)
         job = correlation_job(
-            axes, offsets, channels, self._tile, 0, self.ITEMS, self.MOST_PIXELS, False
+            axes, offsets, channels, self._tile, 0, wanted * groups * blocks, MOST_PIXELS, False
         )
         job[ENTER] = fill_box.address(self.dtype)
         taps = job[job[TAPS_AT] : job[TAPS_AT] + job[TAP_COUNT]]
         rows = (taps[:, None] + job[DEPTH_STEP] * np.arange(self.sources)[None, :]).ravel()
-        height = int(job[LINES])
+        rows = rows[self._order()]
+        height = TAP_ROWS if self.form == PAIRWISE else int(job[LINES])
         padded = -(-len(rows) // height) * height
-        chunks = min(int(job[BOX_COUNT]), -(-self.ITEMS // (groups * int(job[BLOCKS]))))
-        extra = [len(rows), padded, chunks, int(job[BOX_COUNT])]
+        boxes = int(job[BOX_COUNT])
+        chunks = min(boxes, wanted)
+        extra = [len(rows), padded, chunks, boxes, self.parts, spans, height]
         rows = np.pad(rows, (0, padded - len(rows)), mode="edge")
         made = job, np.concatenate([np.array(extra, np.int64), rows])
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
         self._jobs[x, gradient] = made  # not read again: another thread may clear it
         return made
+
+    def _spans(self, most: int, wanted: int) -> int:
+        """Spans of columns: each fills the windows anew, fewer chunks have fewer sums to move."""
+        window = math.prod(self.geometry.input_shape)
+        sums = math.prod(self.geometry.weight_shape)
+        return min(range(1, most + 1), key=lambda n: n * window + -(-wanted // n) * sums)
+
+    def _order(self) -> np.ndarray:
+        """Rows (tap, channel) in the order (channel, tap), in which a weight has them."""
+        taps = math.prod(self.geometry.kernel_size)
+        return np.arange(taps * self.sources).reshape(taps, self.sources).T.ravel()
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """The operand beside x is the output gradient, read in place."""
@@ -85,7 +132,7 @@ class WeightGradient:
         job, extra = self._job(element_strides(x), element_strides(gradient))
         sizes = self._sizes(job, extra, count)
         zeros = np.zeros(int(job[BLOCK]), weight.dtype)
-        items = self.geometry.groups * int(extra[2]) * int(job[BLOCKS])
+        items = self.groups * self.parts * int(extra[2]) * int(extra[5])
         with workspace(sum(sizes)) as work:
             packed, partials = work + sizes[0], work + sizes[0] + sizes[1]
             operands: tuple[int, ...] = (
@@ -99,31 +146,34 @@ class WeightGradient:
             )
             launch.run(weight_partials, self.dtype, job, operands, items, count)
             operands = partials, address_of(weight)
-            reduction = self._reduction(element_strides(weight), job, extra)
-            blocks = self.geometry.groups * int(job[BLOCKS])
-            launch.run(reduce_weight, self.dtype, reduction, operands, blocks, count)
+            reduction, items = self._reduction(element_strides(weight), job, extra)
+            launch.run(reduce_weight, self.dtype, reduction, operands, items, count)
 
-    def _reduction(self, steps: tuple[int, ...], job: np.ndarray, extra: np.ndarray) -> np.ndarray:
-        """The job that adds the partial matrices into a weight of these strides."""
+    def _reduction(
+        self, steps: tuple[int, ...], job: np.ndarray, extra: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """The job that adds the partial matrices into a weight of these strides, and its items."""
         key = (steps, *extra[:3].tolist())
         known = self._reductions
         if known is not None and known[0] == key:
             return known[1]
         lifted = lifted_strides(steps)
         axes, _, places, _ = forward_axes(self._words, lifted, lifted)
-        offsets = row_offsets(axes, places, lifted[2:], self.sources, lifted[1])
-        words = [self.targets, job[BLOCKS], job[BLOCK], job[LANES], *extra[:3]]
-        words += [self.targets * lifted[0], lifted[0]]
+        offsets = row_offsets(axes, places, lifted[2:], self.sources, lifted[1])[self._order()]
+        slabs = -(-len(offsets) // SLAB)
+        words = [self.targets, job[BLOCKS], job[BLOCK], job[LANES], *extra[:3], self.parts, slabs]
+        words += [self.targets * lifted[0], self.sources * lifted[1], lifted[0]]
         reduction = np.concatenate([np.array(words, np.int64), offsets])
-        self._reductions = (key, reduction)
-        return reduction
+        items = self.groups * self.parts * int(job[BLOCKS]) * slabs
+        self._reductions = (key, (reduction, items))
+        return reduction, items
 
     def _sizes(self, job: np.ndarray, extra: np.ndarray, threads: int) -> list[int]:
         """Bytes of the threads' windows, their packed gradients, and all partial matrices."""
         row = int(job[BLOCK]) * ITEM_SIZES[self.dtype]
-        items = self.geometry.groups * int(extra[2]) * int(job[BLOCKS])
+        matrices = self.groups * self.parts * int(extra[2]) * int(job[BLOCKS])
         window, pixels = int(job[THREAD_BYTES]), int(job[BOX_PIXELS])
-        return [threads * window, threads * pixels * row, items * int(extra[1]) * row]
+        return [threads * window, threads * pixels * row, matrices * int(extra[1]) * row]
 
     def workspace_bytes(
         self, x: tuple[int, ...], gradient: tuple[int, ...], threads: int | None

@@ -1,32 +1,36 @@
-"""Weight gradient: the register tile again, now summing over pixels.
+"""Weight gradient: the register tiles again, now summing over pixels.
 
-The gradient seen as a matrix has a row for each (tap, input channel), a column for each output
+The gradient seen as a matrix has a row for each (input channel, tap), a column for each output
 channel:
 
     G[r, k] = sum over pixels p of x[line(p) + row(r)] * grad_output[p, k]
 
-Boxes of pixels are shared out to a number of chunks that depends on the geometry alone; each
-chunk sums its boxes in order into a matrix of its own, and the matrices are added in order. So
-the result does not depend on the number of threads.
+Input channels are cut into parts whose windows fit a cache, blocks of columns into spans, boxes of
+pixels into chunks; how many there are of each depends on the geometry alone. Every chunk sums its
+boxes in order into a matrix of its own, and the matrices are added in order. So the result does
+not depend on the number of threads.
+
+A depthwise convolution has a row for each tap; its channels lie in the lanes of both operands.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, kernel
+from .compile import compiled, inlined, kernel
 from .job import (
     BLOCK,
     BLOCKS,
     BOX_PIXELS,
     BUFFER_AT,
     DIRECT,
+    FORM,
     GOALS_AT,
     LANES,
-    LINES,
     LINES_AT,
+    PAIRWISE,
     SOURCE_GROUP,
-    STEPS_AT,
+    SUMS_AT,
     TARGET_CHANNEL,
     TARGETS,
     THREAD_BYTES,
@@ -35,11 +39,19 @@ from .lowering import BOX, BOXES, COUNT
 from .memory import clear, copy, load, set_word, shift, store, word
 from .outer import set_steps
 from .pack import axis_of, block_width, enter_box, line_step
-from .tiles import outer_narrow, outer_wide
+from .rows import narrow_rows, wide_rows
+from .tiles import (
+    outer_narrow,
+    outer_wide,
+    outer_wide_half,
+    outer_wide_quarter,
+    taps_narrow,
+    taps_wide,
+)
+from .transpose import transpose
 
-# Words that follow the job: where its rows stand, how many there are, their number in whole
-# tiles, chunks.
-(G_ROWS, G_PADDED, G_CHUNKS, G_BOXES, G_HEADER) = range(5)
+# Words of their own that a gradient has beside its job; the x offset of every row follows.
+(G_ROWS, G_PADDED, G_CHUNKS, G_BOXES, G_PARTS, G_SPANS, G_HEIGHT, G_HEADER) = range(8)
 
 
 @kernel
@@ -48,59 +60,118 @@ def weight_partials(
 ) -> None:
     """partial[g, chunk, b, r, v] = sum over p of x[line(p) + row(r)] * grad[p, v], p in a chunk
 
-    Items are (group, chunk, block of output channels). Operands: x, grad_output, partials, zeros,
-    workspace, packed gradient, address of the gradient's own words.
+    Items are (g, chunk, span of blocks b), g a part of the input channels of a group. Operands: x,
+    grad_output, partials, zeros, workspace, packed gradient, address of the gradient's own words.
     """
     x, gradient, partials = word(operands, 0), word(operands, 1), word(operands, 2)
     extra = word(operands, 6)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
-    width, blocks = word(job, BLOCK), word(job, BLOCKS)
+    width, blocks, spans = word(job, BLOCK), word(job, BLOCKS), word(extra, G_SPANS)
     boxes, chunks, padded = word(extra, G_BOXES), word(extra, G_CHUNKS), word(extra, G_PADDED)
     packed = shift(element, word(operands, 5), thread * word(job, BOX_PIXELS) * width)
     for item in range(begin, end):
-        block, chunk = item % blocks, item // blocks % chunks
-        group = item // (blocks * chunks)
-        partial = shift(element, partials, item * padded * width)
-        start, start_step = word(operands, 3), 0
+        span, matrix = item % spans, item // spans
+        chunk, part = matrix % chunks, matrix // chunks
         source = work + word(job, BUFFER_AT)
         if word(job, DIRECT):
-            source = shift(element, x, group * word(job, SOURCE_GROUP))
-        for box in range(chunk * boxes // chunks, (chunk + 1) * boxes // chunks):
-            pixels = enter_box(job, x, box, group, work)
-            channel = group * word(job, TARGETS) + block * width
-            origin = shift(element, gradient, channel * word(job, TARGET_CHANNEL))
-            remaining = word(job, TARGETS) - block * width
-            columns = block_width(remaining, width, word(job, LANES))
-            _pack_gradient(
-                element, job, origin, packed, work, pixels, min(columns, remaining), columns
-            )
-            run = _run_length(job, box, pixels)
-            _add_box(
-                element,
-                job,
-                extra,
-                source,
+            source = shift(element, x, part * word(job, SOURCE_GROUP))
+        first = part // word(extra, G_PARTS) * word(job, TARGETS)
+        origin = shift(element, gradient, first * word(job, TARGET_CHANNEL))
+        begun = chunk * boxes // chunks
+        for box in range(begun, (chunk + 1) * boxes // chunks):
+            pixels = enter_box(job, x, box, part, work)
+            run = _gather_runs(job, box, pixels, work)
+            for block in range(span * blocks // spans, (span + 1) * blocks // spans):
+                partial = shift(element, partials, (matrix * blocks + block) * padded * width)
+                start = word(operands, 3) if box == begun else partial
+                _add_box(
+                    element, job, extra, source, origin, packed, partial, start, block, pixels, run,
+                    work,
+                )  # fmt: skip
+
+
+@compiled
+def _gather_runs(job: int, box: int, pixels: int, work: int) -> int:
+    """Pixels of one line of a box, at equal distances; of the table of lines their first remain."""
+    axis, lines = axis_of(job, 3), work + word(job, LINES_AT)
+    run = min(word(axis, BOX), word(axis, COUNT) - box % word(axis, BOXES) * word(axis, BOX))
+    for i in range(pixels // run):
+        set_word(lines, i, word(lines, i * run))
+    return run
+
+
+@inlined
+def _add_box(
+    element: Any,
+    job: int,
+    extra: int,
+    source: int,
+    gradient: int,
+    packed: int,
+    partial: int,
+    start: int,
+    block: int,
+    pixels: int,
+    run: int,
+    work: int,
+) -> None:
+    """Add the pixels of a box to every row of one block of columns; the first box starts at zero.
+
+    `start` is the partial matrix itself, or one row of zeros.
+    """
+    first, lanes = block * word(job, BLOCK), word(job, LANES)
+    remaining = word(job, TARGETS) - first
+    columns = block_width(remaining, word(job, BLOCK), lanes)
+    gradient = shift(element, gradient, first * word(job, TARGET_CHANNEL))
+    _pack_gradient(element, job, gradient, packed, work, pixels, min(columns, remaining), columns)
+    start_step = columns if start == partial else 0
+    height, table, rows = word(extra, G_HEIGHT), extra + 8 * G_HEADER, word(extra, G_ROWS)
+    lines, runs = work + word(job, LINES_AT), pixels // run
+    # No sums are kept beside the matrix, so their place takes the table of its rows.
+    step, steps = line_step(job, 3), work + word(job, SUMS_AT)
+    set_steps(steps, height, columns)
+    pairwise, half = word(job, FORM) == PAIRWISE, height // 3 * 2
+    if pairwise:
+        source = shift(element, source, first)
+    r = 0
+    while r < rows:
+        sums, before = shift(element, partial, r * columns), shift(element, start, r * start_step)
+        here, left = table + 8 * r, rows - r
+        if pairwise:
+            if columns == lanes:
+                taps_narrow(
+                    element, sums, steps, before, start_step, source, here, lines, runs, run, step,
+                    packed,
+                )  # fmt: skip
+            else:
+                taps_wide(
+                    element, sums, steps, before, start_step, source, here, lines, runs, run, step,
+                    packed,
+                )  # fmt: skip
+        elif columns == lanes:
+            outer_narrow(
+                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
                 packed,
-                partial,
-                start,
-                start_step,
-                pixels,
-                run,
-                columns,
-                work,
-            )
-            start, start_step = partial, columns
+            )  # fmt: skip
+        elif left > half:
+            outer_wide(
+                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
+                packed,
+            )  # fmt: skip
+        elif left > height // 3:
+            outer_wide_half(
+                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
+                packed,
+            )  # fmt: skip
+        else:
+            outer_wide_quarter(
+                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
+                packed,
+            )  # fmt: skip
+        r += height
 
 
-@compiled
-def _run_length(job: int, box: int, pixels: int) -> int:
-    """Pixels of one line of a box: they lie at equal distances."""
-    axis = axis_of(job, 3)
-    first = box % word(axis, BOXES) * word(axis, BOX)
-    return min(word(axis, BOX), word(axis, COUNT) - first)
-
-
-@compiled
+@inlined
 def _pack_gradient(
     element: Any,
     job: int,
@@ -116,72 +187,28 @@ def _pack_gradient(
     if present < columns:
         clear(element, packed, pixels * columns)
     if channel == 1:
-        for p in range(pixels):
-            pixel = shift(element, gradient, word(goals, p))
-            copy(element, shift(element, packed, p * columns), pixel, present)
-        return
-    for v in range(present):
-        plane = shift(element, gradient, v * channel)
-        for p in range(pixels):
-            store(element, packed, p * columns + v, load(element, plane, word(goals, p)))
-
-
-@compiled
-def _add_box(
-    element: Any,
-    job: int,
-    extra: int,
-    source: int,
-    packed: int,
-    partial: int,
-    start: int,
-    start_step: int,
-    pixels: int,
-    run: int,
-    columns: int,
-    work: int,
-) -> None:
-    """Add the pixels of a box to every row of one block of columns."""
-    height, rows = word(job, LINES), extra + 8 * G_HEADER
-    runs, lines = pixels // run, work + word(job, LINES_AT)
-    for i in range(runs):
-        set_word(lines, i, word(lines, i * run))
-    step, steps = line_step(job, 3), work + word(job, STEPS_AT)
-    set_steps(steps, height, columns)
-    for r in range(0, word(extra, G_PADDED), height):
-        sums = shift(element, partial, r * columns)
-        before = shift(element, start, r * start_step)
-        here = rows + 8 * r
-        if columns == word(job, LANES):
-            outer_narrow(
-                element,
-                sums,
-                steps,
-                before,
-                start_step,
-                source,
-                here,
-                lines,
-                runs,
-                run,
-                step,
-                packed,
-            )
+        if columns == present and columns == word(job, LANES):
+            narrow_rows(element, packed, gradient, goals, pixels)
+        elif columns == present:
+            wide_rows(element, packed, gradient, goals, pixels)
         else:
-            outer_wide(
-                element,
-                sums,
-                steps,
-                before,
-                start_step,
-                source,
-                here,
-                lines,
-                runs,
-                run,
-                step,
-                packed,
-            )
+            for p in range(pixels):
+                pixel = shift(element, gradient, word(goals, p))
+                copy(element, shift(element, packed, p * columns), pixel, present)
+        return
+    p = 0
+    while p < pixels:  # goals of neighbours lie side by side, so planes are read in vectors
+        goal, run = word(goals, p), 1
+        while p + run < pixels and word(goals, p + run) == goal + run:
+            run += 1
+        line, target = shift(element, gradient, goal), shift(element, packed, p * columns)
+        if run >= 4:
+            transpose(element, line, channel, present, run, target, columns)
+        else:
+            for i in range(run):
+                for v in range(present):
+                    store(element, target, i * columns + v, load(element, line, v * channel + i))
+        p += run
 
 
 # Words of a reduction job; the weight offset of every row follows.
@@ -193,34 +220,43 @@ def _add_box(
     R_ROWS,
     R_PADDED,
     R_CHUNKS,
+    R_PARTS,
+    R_SLABS,
     R_GROUP,
+    R_PART,
     R_TARGET,
     R_HEADER,
-) = range(10)
+) = range(13)
 
 
 @kernel
 def reduce_weight(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
     """grad_weight[g, b * width + v, row r] = sum over chunks of partial[g, chunk, b, r, v]
 
-    Items are (g, b). Operands: partials, grad_weight. The first chunk's matrix takes the sums.
+    Items are (g, b, slab of rows). Operands: partials, grad_weight. The first chunk's matrix takes
+    the sums.
     """
     partials, weight = word(operands, 0), word(operands, 1)
     targets, blocks, rows = word(job, R_TARGETS), word(job, R_BLOCKS), word(job, R_ROWS)
-    full, lanes = word(job, R_WIDTH), word(job, R_LANES)
-    chunks, size = word(job, R_CHUNKS), word(job, R_PADDED) * word(job, R_WIDTH)
+    full, parts, slabs = word(job, R_WIDTH), word(job, R_PARTS), word(job, R_SLABS)
+    chunks, size = word(job, R_CHUNKS), word(job, R_PADDED) * full
     for item in range(begin, end):
-        group, block = item // blocks, item % blocks
+        slab, block, part = item % slabs, item // slabs % blocks, item // (slabs * blocks)
+        first, beyond = slab * rows // slabs, (slab + 1) * rows // slabs
         present = min(full, targets - block * full)
-        width = block_width(targets - block * full, full, lanes)
-        total = shift(element, partials, (group * chunks * blocks + block) * size)
+        width = block_width(targets - block * full, full, word(job, R_LANES))
+        total = shift(element, partials, (part * chunks * blocks + block) * size)
         for chunk in range(1, chunks):
             other = shift(element, total, chunk * blocks * size)
-            for i in range(rows * width):
+            for i in range(first * width, beyond * width):
                 store(element, total, i, load(element, total, i) + load(element, other, i))
-        origin = group * word(job, R_GROUP) + block * full * word(job, R_TARGET)
-        for r in range(rows):
-            goal = shift(element, weight, origin + word(job, R_HEADER + r))
-            for v in range(present):
-                value = load(element, total, r * width + v)
-                store(element, goal, v * word(job, R_TARGET), value)
+        origin = part // parts * word(job, R_GROUP) + part % parts * word(job, R_PART)
+        origin += block * full * word(job, R_TARGET)
+        r = first
+        while r < beyond:
+            offset, run = word(job, R_HEADER + r), 1
+            while r + run < beyond and word(job, R_HEADER + r + run) == offset + run:
+                run += 1
+            goal, line = shift(element, weight, origin + offset), shift(element, total, r * width)
+            transpose(element, line, width, run, present, goal, word(job, R_TARGET))
+            r += run

@@ -46,13 +46,13 @@ def planar_vectors(cpu: Machine, block: int) -> int:
     return {1: 8, 6: 4, 8: 3}[block] if cpu.vector_registers >= 32 else {1: 8, 6: 2, 8: 1}[block]
 
 
-def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
-    """An intrinsic for one tile of `tile_heights[size]` pixels.
+def _tile(vectors: int, pairwise: bool = False, size: int = 0, rows: int = 0) -> Any:
+    """An intrinsic for one tile of `rows` pixels, or of `tile_heights[size]`.
 
     `pairwise` multiplies vector by vector instead of pixel by vector.
     """
 
-    name = f"{'pairwise' if pairwise else 'outer'}_{size}_{vectors}"
+    name = f"{'pairwise' if pairwise else 'outer'}_{rows or size}_{vectors}"
 
     @intrinsic
     def tile(
@@ -73,12 +73,12 @@ def _tile(vectors: int, pairwise: bool = False, size: int = 0) -> Any:
         def emit(builder: Any, element: Any, *args: Any) -> None:
             e = emitter(builder, element)
             y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
-            height, lanes = tile_heights(machine())[size], e.lanes
+            height, lanes = rows or tile_heights(machine())[size], e.lanes
             cells = [(m, v) for m in range(height) for v in range(vectors)]
             start, goals, lines, taps = e.at(start), e.at(goals), e.at(lines), e.at(taps)
-            rows = [e.shift(start, e.times(start_step, m)) for m in range(height)]
+            starts = [e.shift(start, e.times(start_step, m)) for m in range(height)]
             pixels = [e.shift(e.at(x), e.integer(lines, m)) for m in range(height)]
-            acc = [e.load(rows[m], v * lanes) for m, v in cells]
+            acc = [e.load(starts[m], v * lanes) for m, v in cells]
             state = [e.at(weights), *acc]
             with e.loop(tap_count, state) as t:
                 tap = e.integer(taps, t)
@@ -118,6 +118,11 @@ outer_narrow = _tile(1)
 # The same with x[lines[m] + taps[t] + c * step + v]: every channel meets its own weight.
 pairwise_wide = _tile(2, pairwise=True)
 pairwise_narrow = _tile(1, pairwise=True)
+
+# Rows of the tiles in which a depthwise weight gradient sums: the taps of a kernel of 3 by 3.
+TAP_ROWS = 9
+taps_wide = _tile(2, pairwise=True, rows=TAP_ROWS)
+taps_narrow = _tile(1, pairwise=True, rows=TAP_ROWS)
 
 
 def _planar(block: int) -> Any:
