@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import functional, grad
+from . import functional, grad, jit
 from ._version import __version__
 from .arrays import channels_first, channels_last
 from .config import show_config

@@ -9,6 +9,8 @@ import numpy as np
 from .arguments import as_threads
 from .arrays import check_out, is_channels_last, maker_of
 from .choose import plan_conv
+from .cpu.engine_steps import engine_steps
+from .cpu.program import noted
 from .geometry import ConvGeometry
 from .remembered import Calls
 
@@ -64,14 +66,16 @@ class ConvCall:
             shape = self._shape[1:] if unbatch else self._shape
             check_out(op, out, shape, dtype, source, other, bias)
             target = out[None] if unbatch else out
-        if self._empty:
+        x = (source[None] if self._lone else source).astype(dtype, copy=False)
+        other = other.astype(dtype, copy=False)
+        if bias is not None:
+            bias = bias.astype(dtype, copy=False)
+        if noted(engine_steps, self._engine, x, other, bias, target):
+            pass
+        elif self._empty:
             target[...] = 0
         else:
-            x = source[None] if self._lone else source
-            if bias is not None:
-                bias = bias.astype(dtype, copy=False)
-            packed = self._engine.pack(other.astype(dtype, copy=False), bias)
-            self._engine.run(x.astype(dtype, copy=False), packed, target, threads)
+            self._engine.run(x, self._engine.pack(other, bias), target, threads)
         if out is not None:
             return out
         return target[0] if unbatch else target

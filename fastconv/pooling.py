@@ -23,6 +23,7 @@ from .arrays import (
 )
 from .cpu.pool_job import ARGMAX, MAX, SUM
 from .cpu.pooling import backward_job, forward_job, pool_into
+from .cpu.program import noted, unwritten
 from .cpu.scatter import scatter_into
 from .cpu.windows import AnyPool, axes, shares
 from .geometry import AdaptiveGeometry, PoolGeometry
@@ -261,6 +262,7 @@ def lp_pool(
 ) -> np.ndarray:
     """The norm of each window: (sum of abs(x)**norm) ** (1 / norm), or the largest abs(x)."""
     refuse(op, "input", input, "iuc")
+    noted(unwritten)
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
     if norm == math.inf:
@@ -287,6 +289,7 @@ def lp_pool_input(
     ``sign(x[i]) * abs(x[i])**(norm - 1) * sum over the windows p that hold i
     of grad_output[p] * output[p]**(1 - norm)``, and zero where x is zero.
     """
+    noted(unwritten)
     for name, array in operands.items():
         refuse(op, name, array, "iuc")
         whole = geometry.input_shape if name == "input" else geometry.output_shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .arguments import check_choice
@@ -10,6 +10,8 @@ from .arguments import check_choice
 PRECISIONS = ("default", "strict")
 
 _chosen = PRECISIONS[0]
+# Called after each change: who keeps choices must forget them.
+when_changed: list[Callable[[], None]] = []
 
 
 def set_precision(precision: str) -> None:
@@ -44,6 +46,8 @@ def set_precision(precision: str) -> None:
     global _chosen
     check_choice("set_precision", "precision", precision, PRECISIONS)
     _chosen = precision
+    for told in when_changed:
+        told()
 
 
 def get_precision() -> str:

@@ -96,6 +96,18 @@ def start(address: int, job: int, operands: tuple[int, ...], count: int, threads
         _parallel(address, job, count, min(threads, count), *numbers)
 
 
+def takes_turns() -> bool:
+    """Whether only one thread of the process may launch at a time; starts the threading layer."""
+    if _layer.name is None:
+        prepare()
+    return _layer.name == "workqueue"
+
+
+def parallel_is_lost() -> bool:
+    """Whether this process is a forked one that must run serially."""
+    return _layer.lost
+
+
 def prepare() -> None:
     """Compile the launchers and start the threading layer, by launching nothing."""
     address = relu.address("float32")

@@ -50,6 +50,7 @@ from .pool_job import (
     WORK,
     pool_job,
 )
+from .program import Program, Unwritten, noted
 from .strips import argmax_strip, max_strip, sum_strip
 from .windows import BEGIN, COUNT, FIRST, GAP, RUN_WORDS, SHARE, STEP, TAPS, AnyPool, axes
 
@@ -236,10 +237,29 @@ def pool_into(
     job: np.ndarray, x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, threads: int | None
 ) -> None:
     """Fill `y` and with ARGMAX `indices`, dense in the job's format; all are (N, C, *spatial)."""
+    if noted(_pool_steps, job, x, y, indices):
+        return
     threads = thread_count(int(job[WORK]), threads)
     scratch = np.empty(threads * int(job[SCRATCH]), x.dtype)
     found = 0 if indices is None else address_of(indices)
     addresses = (address_of(x), address_of(y), found, address_of(scratch))
+    run(pool, x.dtype.name, job, (*addresses, *_lifted_steps(x)), int(job[ITEMS]), threads)
+
+
+def _lifted_steps(x: np.ndarray) -> list[int]:
+    """Strides in elements of the axes (N, C, D, H, W)."""
     steps = [stride // x.itemsize for stride in x.strides]
     steps[2:2] = [0] * (5 - x.ndim)
-    run(pool, x.dtype.name, job, (*addresses, *steps), int(job[ITEMS]), threads)
+    return steps
+
+
+def _pool_steps(
+    program: Program, job: np.ndarray, x: np.ndarray, y: np.ndarray, indices: np.ndarray | None
+) -> None:
+    """The same, as a step of a program."""
+    if str(x.dtype) not in pool.dtypes:
+        raise Unwritten
+    found = 0 if indices is None else program.place(indices)
+    scratch = program.scratch(program.threads * int(job[SCRATCH]) * x.itemsize)
+    operands = program.place(x), program.place(y), found, scratch, *_lifted_steps(x)
+    program.launch(pool, x.dtype.name, job, operands, int(job[ITEMS]))

@@ -14,6 +14,7 @@ import numpy as np
 from .compile import kernel
 from .launch import run, thread_count
 from .memory import address_of, clear, load, set_word, shift, store, word
+from .program import Program, Unwritten, noted
 
 # Channels of one work item: two cache lines of float32, so that threads do not share lines.
 BLOCK = 32
@@ -68,15 +69,41 @@ def scatter_into(
 
     All three are dense in the same memory format, `source` and `target` of one dtype.
     """
+    if noted(_scatter_steps, source, indices, target, channels_last, add):
+        return True
+    job, items = _scatter_job(source, target, channels_last, add)
+    threads = thread_count(source.size + target.size, threads)
+    failures = np.zeros(threads, np.int64)
+    operands = tuple(map(address_of, (source, indices, target, failures)))
+    run(scatter, source.dtype.name, job, operands, items, threads)
+    return not failures.any()
+
+
+def _scatter_job(
+    source: np.ndarray, target: np.ndarray, channels_last: bool, add: bool
+) -> tuple[np.ndarray, int]:
+    """The job, and its number of items."""
     batch, channels, *spatial = target.shape
     outputs, cells = math.prod(source.shape[2:]), math.prod(spatial)
     if not channels_last:
         batch, channels = batch * channels, 1
     blocks = -(-channels // BLOCK)
-    threads = thread_count(source.size + target.size, threads)
-    failures = np.zeros(threads, np.int64)
     job = np.array([outputs, cells, channels, blocks, add], np.int64)
-    arrays = (source, indices, target, failures)
-    operands = tuple(map(address_of, arrays))
-    run(scatter, source.dtype.name, job, operands, batch * blocks, threads)
-    return not failures.any()
+    return job, batch * blocks
+
+
+def _scatter_steps(
+    program: Program,
+    source: np.ndarray,
+    indices: np.ndarray,
+    target: np.ndarray,
+    channels_last: bool,
+    add: bool,
+) -> None:
+    """The same, as a step of a program."""
+    if str(source.dtype) not in scatter.dtypes:
+        raise Unwritten
+    job, items = _scatter_job(source, target, channels_last, add)
+    failures = program.failure_words(program.threads)
+    operands = *map(program.place, (source, indices, target)), failures
+    program.launch(scatter, source.dtype.name, job, operands, items)

@@ -175,16 +175,21 @@ class Winograd(Correlations):
         job[EXTRA_AT], job[THREAD_BYTES] = len(job), words[THREAD]
         return np.concatenate([job, words])
 
-    def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    def weight_words(self) -> tuple[np.ndarray, int, int]:
+        """What the transform of weights needs beside its job; products and taps of a tile."""
         rows, columns = self._outputs
         taps = (3 if rows > 1 else 1) * (3 if columns > 1 else 1)
         products = (rows + 2 if rows > 1 else 1) * (columns + 2 if columns > 1 else 1)
+        words = np.zeros(U_WORDS, np.int64)
+        words[:] = self.sources, rows, columns, products, taps
+        return words, products, taps
+
+    def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+        words, products, taps = self.weight_words()
         block, blocks = self._block, self._blocks
         threads = launch.thread_count(4 * size)
         packed = recycling.empty((size // taps * products,), self._zeros.dtype)
         scratch = np.empty(threads * taps * block, self.dtype)
-        words = np.zeros(U_WORDS, np.int64)
-        words[:] = self.sources, rows, columns, products, taps
         address = address_of(packed)
         operands = weight, address, address_of(scratch), address_of(words)
         launch.run(transform_weights, self.dtype, job, operands, self.groups * blocks, threads)

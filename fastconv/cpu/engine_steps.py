@@ -1,0 +1,116 @@
+"""What engines do, as steps of a program; see `program`.
+
+The launches are those of the engines' own `pack` and `run`, which work on arrays that are there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .boxes import COPY, ZERO, box_job, copy_box
+from .engine import Correlations, element_strides
+from .gradient_engine import WeightGradient
+from .gradients import reduce_weight, weight_partials
+from .job import BLOCK
+from .pack import pack_weights
+from .program import Place, Program, Unwritten
+from .winograd import transform_weights
+from .winograd_engine import Winograd
+
+
+def engine_steps(
+    program: Program,
+    engine: Any,
+    x: np.ndarray,
+    other: np.ndarray,
+    bias: np.ndarray | None,
+    y: np.ndarray,
+) -> None:
+    """What an engine's `pack` and `run` do for these arrays (N, C, *spatial)."""
+    if isinstance(engine, WeightGradient):
+        _weight_gradient(engine, program, x, other, y)
+    elif isinstance(engine, Correlations):
+        _correlations(engine, program, x, other, bias, y)
+    else:
+        raise Unwritten
+
+
+def box(program: Program, mode: int, source: np.ndarray | None, target: np.ndarray) -> None:
+    """Copy or add a whole array to another of the same shape, or zero it."""
+    place = program.place(target)
+    origin = target if source is None else source
+    job = box_job(mode, target.shape, element_strides(origin), element_strides(target))
+    operands = place if source is None else program.place(source), place
+    program.launch(copy_box, target.dtype.name, job, operands, int(job[1] * job[2]), 1)
+
+
+def _correlations(
+    engine: Correlations,
+    p: Program,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    y: np.ndarray,
+) -> None:
+    if y.size == 0:
+        return
+    plain = bias is None and not engine.activation
+    packed = [
+        _packed_weight(engine, p, weight, job, count)
+        for job, count in engine._weight_jobs(weight.strides, plain)
+    ]
+    padded = _padded_bias(engine, p, bias)
+    launches = engine.launches(x.strides, y.strides, p.threads, plain)
+    if launches.clears:
+        box(p, ZERO, None, y)
+    work = p.scratch(launches.workspace)
+    for one, rows in zip(launches.each, packed):
+        operands = p.place(x), rows, padded, p.place(y).shifted(one.start), work
+        p.launch(engine._kernel, engine.dtype, one.job, operands, one.items)
+
+
+def _packed_weight(
+    engine: Correlations, p: Program, weight: np.ndarray, job: np.ndarray, count: int
+) -> Place:
+    """The weights of one correlation as tile rows."""
+    size, dtype, items = weight.itemsize, engine.dtype, engine.groups * engine._blocks
+    if not isinstance(engine, Winograd):
+        rows = p.scratch(count * size)
+        p.launch(pack_weights, dtype, job, (p.place(weight), rows), items)
+        return rows
+    words, products, taps = engine.weight_words()
+    rows = p.scratch(count // taps * products * size)
+    scratch = p.scratch(p.threads * taps * engine._block * size)
+    operands = p.place(weight), rows, scratch, p.constant(words)
+    p.launch(transform_weights, dtype, job, operands, items)
+    return rows
+
+
+def _padded_bias(engine: Correlations, p: Program, bias: np.ndarray | None) -> Place:
+    """The bias in whole blocks."""
+    if bias is None:
+        return p.constant(engine._zeros)
+    padded = engine._zeros.copy()
+    place = p.scratch(padded.nbytes)
+    p.assign(padded, place)
+    box(p, ZERO, None, padded)
+    box(p, COPY, bias.reshape(engine.groups, engine.targets), padded[:, : engine.targets])
+    return place
+
+
+def _weight_gradient(
+    engine: WeightGradient, p: Program, x: np.ndarray, gradient: np.ndarray, y: np.ndarray
+) -> None:
+    if engine.geometry.batch == 0:
+        box(p, ZERO, None, y)
+        return
+    job, extra = engine._job(element_strides(x), element_strides(gradient))
+    work, packed, partials = map(p.scratch, engine._sizes(job, extra, p.threads))
+    zeros = p.constant(np.zeros(int(job[BLOCK]), y.dtype))
+    operands = p.place(x), p.place(gradient), partials, zeros, work, packed, p.constant(extra)
+    items = engine.groups * engine.parts * int(extra[2]) * int(extra[5])
+    p.launch(weight_partials, engine.dtype, job, operands, items)
+    reduction, items = engine._reduction(element_strides(y), job, extra)
+    p.launch(reduce_weight, engine.dtype, reduction, (partials, p.place(y)), items)

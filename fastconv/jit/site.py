@@ -1,0 +1,231 @@
+"""The machine code of one call of a door within a user's function, as small as it can be.
+
+It gathers the words that describe the call, has the recipe looked up (or made, the first time),
+allocates the results and has the recipe performed. Nothing of the engine is in it: a function of
+a user compiles quickly, and one that was cached calls the kernels of the fastconv that is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from ..cpu.recipe import (
+    F_KIND,
+    F_LENGTH,
+    F_TEXT,
+    FAILURE_WORDS,
+    FIND,
+    MEMORY_ERROR,
+    NO_FAILURE,
+    PREPARE,
+    R_PERFORM,
+    R_RESULTS_AT,
+    TYPE_ERROR,
+    VALUE_ERROR,
+)
+from .table import SYMBOL, stamp
+
+i8, i32, i64, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
+KERNEL = ir.FunctionType(ir.VoidType(), [pointer] + [i64] * 5)
+MAKER = ir.FunctionType(i64, [i64] * 6)
+
+_RAISED = ((VALUE_ERROR, ValueError), (TYPE_ERROR, TypeError), (MEMORY_ERROR, MemoryError))
+
+
+def call_site(op: str, description: Any, results: list[Any], out: bool) -> Any:
+    """An intrinsic that takes the run-time arguments as a tuple and returns what the door returns.
+
+    `description` is handed to whoever makes the recipe; `results` are the Numba types of new
+    arrays. If `out`, the last argument takes the first result, which is not among `results`.
+    """
+    text = json.dumps(description).encode()
+
+    @intrinsic
+    def call(typing: Any, arguments: Any) -> Any:
+        returned = [arguments[-1], *results] if out else results
+        result = returned[0] if len(returned) == 1 else types.Tuple(returned)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            site = _Site(context, builder, op, text)
+            values = cgutils.unpack_tuple(builder, args[0])
+            for kind, value in zip(arguments, values):
+                site.add(kind, value)
+            made = site.run(results, site.last_overlaps() if out else None)
+            if out:
+                context.nrt.incref(builder, arguments[-1], values[-1])
+                made.insert(0, values[-1])
+            return made[0] if len(made) == 1 else context.make_tuple(builder, result, made)
+
+        return result(arguments), generate
+
+    return call
+
+
+class _Site:
+    """The words and addresses of a call, and the code that uses them."""
+
+    def __init__(self, context: Any, builder: Any, op: str, text: bytes) -> None:
+        self.context, self.builder, self.op, self.text = context, builder, op, text
+        digest = int.from_bytes(hashlib.sha256(text).digest()[:8], "little", signed=True)
+        self.words, self.addresses = [i64(stamp()), i64(digest)], list[Any]()
+        self.extents: list[tuple[Any, Any]] = []
+
+    def add(self, kind: Any, value: Any) -> None:
+        """The words of an argument, in the order of `words.form_of`."""
+        b = self.builder
+        if isinstance(kind, (types.NoneType, types.StringLiteral, types.BooleanLiteral)):
+            return
+        kind = types.unliteral(kind)
+        if isinstance(kind, types.Array):
+            array = self.context.make_array(kind)(self.context, b, value)
+            shape = cgutils.unpack_tuple(b, array.shape, kind.ndim)
+            strides = cgutils.unpack_tuple(b, array.strides, kind.ndim)
+            self.words += [*shape, *strides]
+            self.addresses.append(b.ptrtoint(array.data, i64))
+            self.extents.append(self._extent(array.itemsize, shape, strides))
+        elif isinstance(kind, types.BaseTuple):
+            for member, part in zip(kind, cgutils.unpack_tuple(b, value)):
+                self.add(member, part)
+        elif isinstance(kind, types.Boolean):
+            self.words.append(b.zext(value, i64))
+        elif isinstance(kind, types.Integer):
+            self.words.append(self.context.cast(b, value, kind, types.int64))
+        else:
+            wide = self.context.cast(b, value, kind, types.float64)
+            self.words.append(b.bitcast(wide, i64))
+
+    def _extent(self, size: Any, shape: Any, strides: Any) -> tuple[Any, Any]:
+        """The first byte of the array that was added last, and one past its last."""
+        b, low, high = self.builder, self.addresses[-1], self.builder.add(self.addresses[-1], size)
+        for count, stride in zip(shape, strides):
+            reach = b.mul(b.sub(count, i64(1)), stride)
+            negative = b.icmp_signed("<", reach, i64(0))
+            low = b.add(low, b.select(negative, reach, i64(0)))
+            high = b.add(high, b.select(negative, i64(0), reach))
+        return low, high
+
+    def last_overlaps(self) -> Any:
+        """Whether the memory of the array that was added last meets that of another."""
+        b, meets = self.builder, ir.IntType(1)(0)
+        own_low, own_high = self.extents[-1]
+        for low, high in self.extents[:-1]:
+            begins, ends = b.icmp_signed("<", low, own_high), b.icmp_signed("<", own_low, high)
+            meets = b.or_(meets, b.and_(begins, ends))
+        return meets
+
+    def run(self, results: list[Any], suspicious: Any) -> list[Any]:
+        """Look the recipe up, allocate results of these types, perform it; returns the results.
+
+        If `suspicious`, it is not looked up: whoever makes recipes is to look at the call itself.
+        """
+        b = self.builder
+        key, count = self._table(self.words), i64(len(self.words))
+        # Scratch memory becomes one base more.
+        bases = self._table([*self.addresses, *[i64(0)] * (len(results) + 1)])
+        failure, found = self._table([i64(NO_FAILURE)] * FAILURE_WORDS), self._table([i64(0)])
+        state = self._shared_words()
+        finder = self._word(state, FIND)
+        asked = b.icmp_signed("!=", finder, i64(0))
+        if suspicious is not None:
+            asked = b.and_(asked, b.not_(suspicious))
+        with b.if_then(asked):
+            places = [self._address(table) for table in (state, found, key)]
+            self._call(finder, [*places, count])
+        with b.if_then(b.icmp_signed("==", b.load(found, typ=i64), i64(0)), likely=False):
+            text = cgutils.global_constant(b, "fastconv_call", cgutils.make_bytearray(self.text))
+            maker = b.inttoptr(self._word(state, PREPARE), MAKER.as_pointer())
+            arguments = [b.ptrtoint(text, i64), i64(len(self.text)), self._address(key), count]
+            arguments += [self._address(bases), self._address(failure)]
+            b.store(b.call(maker, arguments), found)
+            self._raise(failure)
+        recipe = b.load(found, typ=i64)
+        table = b.inttoptr(self._word(b.inttoptr(recipe, pointer), R_RESULTS_AT), pointer)
+        made, at = [], 0
+        for index, kind in enumerate(results):
+            made.append(self._allocate(kind, table, at))
+            data = b.ptrtoint(made[-1].data, i64)
+            b.store(data, self._cell(bases, len(self.addresses) + index))
+            at += 1 + 2 * kind.ndim
+        performer = self._word(b.inttoptr(recipe, pointer), R_PERFORM)
+        self._call(performer, [recipe, self._address(bases), self._address(failure)])
+        self._raise(failure)
+        return [array._getvalue() for array in made]
+
+    def _allocate(self, kind: Any, table: Any, at: int) -> Any:
+        """An array as a row of the table of results says: bytes, shape, strides."""
+        b, n = self.builder, kind.ndim
+        numbers = [self._word(table, at + i) for i in range(1 + 2 * n)]
+        memory = self.context.nrt.meminfo_alloc_aligned(b, numbers[0], 64)
+        array = self.context.make_array(kind)(self.context, b)
+        arrayobj.populate_array(
+            array,
+            data=b.bitcast(self.context.nrt.meminfo_data(b, memory), array.data.type),
+            shape=numbers[1 : 1 + n],
+            strides=numbers[1 + n :],
+            itemsize=self.context.get_abi_sizeof(self.context.get_data_type(kind.dtype)),
+            meminfo=memory,
+        )
+        return array
+
+    def _raise(self, failure: Any) -> None:
+        """Raise what `failure` tells of, if anything."""
+        b = self.builder
+        kind = self._word(failure, F_KIND)
+        with b.if_then(b.icmp_signed("!=", kind, i64(NO_FAILURE)), likely=False):
+            message = cgutils.create_struct_proxy(types.unicode_type)(self.context, b)
+            message.data = b.inttoptr(self._word(failure, F_TEXT), message.data.type)
+            message.length = self._word(failure, F_LENGTH)
+            message.kind, message.is_ascii = message.kind.type(1), message.is_ascii.type(1)
+            message.hash = message.hash.type(-1)
+            text = message._getvalue()
+            for number, error in _RAISED:
+                with b.if_then(b.icmp_signed("==", kind, i64(number))):
+                    self._raise_as(error, text)
+            self._raise_as(RuntimeError, text)
+
+    def _raise_as(self, error: type[Exception], text: Any) -> None:
+        convention = self.context.call_conv
+        convention.return_dynamic_user_exc(
+            self.builder, error, (text,), (types.unicode_type,), func_name=self.op
+        )
+
+    # --- Memory ---
+
+    def _shared_words(self) -> Any:
+        """The words of `table`, which the linker finds by their name."""
+        known = self.builder.module.globals.get(SYMBOL)
+        words = known or cgutils.add_global_variable(self.builder.module, i64, SYMBOL)
+        return self._opaque(words)
+
+    def _opaque(self, typed: Any) -> Any:
+        return self.builder.inttoptr(self.builder.ptrtoint(typed, i64), pointer)
+
+    def _table(self, numbers: list[Any]) -> Any:
+        """Words on the stack."""
+        kind = ir.ArrayType(i64, len(numbers))
+        table = self._opaque(cgutils.alloca_once(self.builder, kind))
+        for index, number in enumerate(numbers):
+            self.builder.store(number, self._cell(table, index))
+        return table
+
+    def _cell(self, table: Any, index: int) -> Any:
+        return self.builder.gep(table, [i64(index)], source_etype=i64)
+
+    def _word(self, table: Any, index: int) -> Any:
+        return self.builder.load(self._cell(table, index), typ=i64)
+
+    def _address(self, table: Any) -> Any:
+        return self.builder.ptrtoint(table, i64)
+
+    def _call(self, address: Any, numbers: list[Any]) -> None:
+        """Call a kernel."""
+        padded = [*numbers, *[i64(0)] * (5 - len(numbers))]
+        function = self.builder.inttoptr(address, KERNEL.as_pointer())
+        self.builder.call(function, [pointer(None), *padded])
