@@ -7,6 +7,7 @@ from ._version import __version__
 from .arrays import channels_first, channels_last
 from .config import show_config
 from .cpu.launch import get_threads, set_threads, threads
+from .device import to_device
 from .functional import *
 from .geometry import receptive_field
 from .precision import get_precision, precision, set_precision
@@ -14,8 +15,8 @@ from .warmup import warmup
 
 
 def __getattr__(name: str) -> Any:
-    """`fastconv.nn` and `fastconv.data` are imported when they are first asked for."""
-    if name in ("nn", "data"):
+    """`fastconv.nn`, `data` and `cuda` are imported when they are first asked for."""
+    if name in ("nn", "data", "cuda"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)

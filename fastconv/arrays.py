@@ -35,7 +35,10 @@ def as_operand(op: str, name: str, value: Any) -> np.ndarray:
             return value
     else:
         if hasattr(value, "__cuda_array_interface__"):
-            raise TypeError(f"{op}: {name} is a device array; copy it to the host first")
+            raise TypeError(
+                f"{op}: {name} is on the device and the other operand, or out, on the host; copy "
+                "one of them, with fastconv.to_device or copy_to_host()"
+            )
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{op}: {name} is a masked array; fill it first: {name}.filled(0)")
         try:

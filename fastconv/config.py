@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 
 import llvmlite
@@ -10,6 +9,7 @@ import numba
 import numpy as np
 import scipy
 
+from . import device
 from ._version import __version__
 from .cpu.compile import cache_folder
 from .cpu.launch import get_threads
@@ -38,7 +38,6 @@ def show_config() -> Table:
         layer = numba.threading_layer()
     except ValueError:
         layer = "not started yet"
-    found = importlib.util.find_spec("numba_cuda")
     rows = {
         "fastconv": __version__,
         "numba": f"{numba.__version__}, llvmlite {llvmlite.__version__}",
@@ -51,6 +50,6 @@ def show_config() -> Table:
         ),
         "threads": f"{get_threads()}, threading layer: {layer}",
         "cache": str(cache_folder() or "none: no folder can be written"),
-        "cuda": "not used yet" + ("" if found else "; numba-cuda is not installed"),
+        "cuda": device.status(),
     }
     return Table("\n".join(f"{name:<10} {text}" for name, text in rows.items()))

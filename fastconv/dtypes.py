@@ -24,7 +24,7 @@ def result_dtype(op: str, names: tuple[str, str], a: np.ndarray, b: np.ndarray) 
             f"{op}: {names[0]} is {a.dtype} and {names[1]} is {b.dtype}; convert one of them, "
             "integers are not mixed with floating-point numbers"
         )
-    result = np.result_type(a, b)
+    result = np.result_type(a.dtype, b.dtype)
     if result.kind == "f" and a.dtype.kind in "iu":  # int64 with uint64
         raise TypeError(f"{op}: no integer type holds both {a.dtype} and {b.dtype}")
     return result

@@ -14,6 +14,7 @@ PACKAGE = Path(fastconv.__file__).parent
 # Each may import what stands before it, and itself. A new module or package gets a place here.
 ORDER = (
     "_version",
+    "device",
     "arguments",
     "precision",
     "remembered",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arrays import as_operand
 from ..calls import ConvCall, calls
+from ..device import cuda, on_device
 from ..dtypes import check_bias, result_dtype
 from ..geometry import ConvGeometry
 from ..remembered import key_of
@@ -31,6 +32,9 @@ def _convolve(
     transposed: bool = False,
 ) -> np.ndarray:
     """A convolution; `options` are those named above, then activation and algorithm."""
+    if type(input) is not np.ndarray and on_device(input):
+        arguments = (input, weight, bias, options, out, threads, transposed)
+        return cuda("functional").convolve(op, rank, *arguments)
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
     b = None if bias is None else as_operand(op, "bias", bias)
     key = key_of(op, options, x, w, b)

@@ -9,6 +9,7 @@ import numpy as np
 from ..arguments import Size
 from ..arrays import as_operand, check_out
 from ..calls import ConvCall, calls
+from ..device import cuda, on_device
 from ..dtypes import check_bias, result_dtype
 from ..geometry import ConvGeometry
 from ..remembered import key_of
@@ -57,6 +58,8 @@ def linear(
            [34.5]], dtype=float32)
     """
     op = "linear"
+    if type(input) is not np.ndarray and on_device(input):
+        return cuda("functional").linear(op, input, weight, bias, activation, out, threads)
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
     b = None if bias is None else as_operand(op, "bias", bias)
     key = key_of(op, (activation,), x, w, b)

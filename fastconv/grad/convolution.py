@@ -9,6 +9,7 @@ import numpy as np
 from ..arguments import as_shape
 from ..arrays import as_operand
 from ..calls import ConvCall, calls
+from ..device import cuda, on_device
 from ..dtypes import result_dtype
 from ..functional.convolution import FORWARD
 from ..geometry import ConvGeometry
@@ -41,6 +42,9 @@ def _conv_input(
     threads: Any,
 ) -> np.ndarray:
     """The gradient for `options` as in `FORWARD`, then the algorithm."""
+    if type(grad_output) is not np.ndarray and on_device(grad_output):
+        arguments = (input_size, weight, grad_output, options, out, threads)
+        return cuda("functional").conv_input(op, rank, *arguments)
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (input_size, *options), gradient, w)
     call = calls.get(key)
@@ -64,6 +68,9 @@ def _conv_weight(
     threads: Any,
 ) -> np.ndarray:
     """The gradient for `options` as in `FORWARD`, then the algorithm."""
+    if type(input) is not np.ndarray and on_device(input):
+        arguments = (input, weight_size, grad_output, options, out, threads)
+        return cuda("functional").conv_weight(op, rank, *arguments)
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (weight_size, *options), x, gradient)
     call = calls.get(key)
@@ -77,6 +84,8 @@ def _conv_weight(
 
 
 def _conv_bias(op: str, rank: int, grad_output: Any) -> np.ndarray:
+    if type(grad_output) is not np.ndarray and on_device(grad_output):
+        return cuda("functional").conv_bias(op, rank, grad_output)
     gradient = as_operand(op, "grad_output", grad_output)
     if gradient.ndim not in (rank + 1, rank + 2):
         raise ValueError(

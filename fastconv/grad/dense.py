@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import as_operand
 from ..calls import ConvCall, calls
+from ..device import cuda, on_device
 from ..dtypes import result_dtype
 from ..functional.dense import as_pixels, check_features, from_pixels
 from ..geometry import ConvGeometry
@@ -40,6 +41,8 @@ def linear_input(weight: Any, grad_output: Any, *, threads: int | None = None) -
     array([[35.,  2.]])
     """
     op = "linear_input"
+    if type(grad_output) is not np.ndarray and on_device(grad_output):
+        return cuda("functional").linear_input(op, weight, grad_output)
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (), gradient, w)
     call = calls.get(key)
@@ -82,6 +85,8 @@ def linear_weight(input: Any, grad_output: Any, *, threads: int | None = None) -
     array([[31., 42.]])
     """
     op = "linear_weight"
+    if type(input) is not np.ndarray and on_device(input):
+        return cuda("functional").linear_weight(op, input, grad_output)
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (), x, gradient)
     call = calls.get(key)

@@ -1,0 +1,45 @@
+"""What happens to a sum before it is stored: the activation, then a user's function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from .activation import activation, number
+from .backend import SIMULATED, cuda
+from .emit import device
+
+# Where a value of an argument lies: one for each channel, or one for each output.
+CHANNEL, OUTPUT = "c", "o"
+
+_TEXT = "def finish(y, c, o, extras):\n    return {call}\n"
+
+
+def _as_device(function: Callable) -> Any:
+    """A user's function for kernels: plain, compiled for the CPU, or for the device already."""
+    plain = getattr(function, "py_func", None)
+    if plain is None:
+        return device(function)
+    if SIMULATED:
+        return plain
+    return function if isinstance(function, type(cuda.jit(device=True)(plain))) else device(plain)
+
+
+@functools.lru_cache(maxsize=256)
+def finish(
+    compute: str, name: str | None, epilogue: Callable | None = None, places: str = ""
+) -> Any:
+    """The device function of (sum, channel, element of the output, extras).
+
+    `places` says for each of the extras where it lies; each has its value as an argument of the
+    epilogue after the sum.
+    """
+    call = "activate(y)"
+    space: dict[str, Any] = {"activate": activation(name, compute), "real": number(compute)}
+    if epilogue is not None:
+        space["f"] = _as_device(epilogue)
+        values = [f"real(extras[{n}][{place}])" for n, place in enumerate(places)]
+        call = f"f({', '.join([call, *values])})"
+    exec(_TEXT.format(call=call), space)
+    return device(space["finish"])

@@ -1,0 +1,197 @@
+"""The doors' work where the first operand lies on the device: geometry and dtype, then the engine.
+
+Each function has the arguments that its door has gathered, and checks them by the same geometries.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arguments import as_shape, as_threads
+from ..device import on_device
+from ..dtypes import check_bias, result_dtype
+from ..functional.convolution import FORWARD, TRANSPOSED
+from ..functional.dense import check_features
+from ..geometry import ConvGeometry
+from . import convolution
+from .arrays import DeviceArray, as_operand
+
+
+def operand(op: str, name: str, value: Any) -> Any:
+    """An operand beside one on the device: it must be there too."""
+    if not on_device(value):
+        raise TypeError(
+            f"{op}: {name} is on the host and the other operand on the device; copy one of them, "
+            "with fastconv.to_device or copy_to_host()"
+        )
+    return as_operand(op, name, value)
+
+
+def _bias(op: str, bias: Any, dtype: np.dtype, channels: int) -> Any:
+    """The bias in the result's dtype, checked; None if there is none."""
+    if bias is None:
+        return None
+    b = operand(op, "bias", bias)
+    check_bias(op, b, dtype, channels)
+    return b.astype(dtype, copy=False)
+
+
+def convolve(
+    op: str,
+    rank: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    options: tuple[Any, ...],
+    out: Any,
+    threads: Any,
+    transposed: bool,
+) -> Any:
+    """A convolution; `options` as its door's, then activation and algorithm."""
+    x, w = operand(op, "input", input), operand(op, "weight", weight)
+    *geometry_options, activation, algorithm = options
+    names = TRANSPOSED if transposed else FORWARD
+    make = ConvGeometry.transposed if transposed else ConvGeometry.forward
+    geometry = make(op, rank, x.shape, w.shape, **dict(zip(names, geometry_options)))
+    dtype = result_dtype(op, ("input", "weight"), x, w)
+    b = _bias(op, bias, dtype, geometry.in_channels if transposed else geometry.out_channels)
+    as_threads(op, threads)
+    operation = "input_gradient" if transposed else "forward"
+    choice = {"activation": activation, "algorithm": algorithm, "out": out}
+    return convolution.run(op, operation, geometry, dtype, x, w, b, **choice)
+
+
+def _forward(
+    op: str, rank: int, input_shape: Any, weight_shape: Any, gradient: Any, options: Any
+) -> ConvGeometry:
+    """The forward problem, whose output has the shape of the gradient."""
+    named = dict(zip(FORWARD, options))
+    geometry = ConvGeometry.forward(op, rank, input_shape, weight_shape, **named)
+    expected = geometry.output_shape if geometry.batched else geometry.output_shape[1:]
+    if gradient.shape != expected:
+        raise ValueError(
+            f"{op}: grad_output has shape {gradient.shape}, the output of this convolution has "
+            f"{expected}"
+        )
+    return geometry
+
+
+def conv_input(
+    op: str,
+    rank: int,
+    input_size: Any,
+    weight: Any,
+    grad_output: Any,
+    options: tuple[Any, ...],
+    out: Any,
+    threads: Any,
+) -> Any:
+    """The input gradient for `options` as in `FORWARD`, then the algorithm."""
+    w, gradient = operand(op, "weight", weight), operand(op, "grad_output", grad_output)
+    shape = as_shape(op, "input_size", input_size)
+    geometry = _forward(op, rank, shape, w.shape, gradient, options)
+    dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
+    as_threads(op, threads)
+    choice = {"algorithm": options[-1], "out": out}
+    return convolution.run(op, "input_gradient", geometry, dtype, gradient, w, **choice)
+
+
+def conv_weight(
+    op: str,
+    rank: int,
+    input: Any,
+    weight_size: Any,
+    grad_output: Any,
+    options: tuple[Any, ...],
+    out: Any,
+    threads: Any,
+) -> Any:
+    """The weight gradient for `options` as in `FORWARD`, then the algorithm."""
+    x, gradient = operand(op, "input", input), operand(op, "grad_output", grad_output)
+    shape = as_shape(op, "weight_size", weight_size)
+    geometry = _forward(op, rank, x.shape, shape, gradient, options)
+    dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
+    as_threads(op, threads)
+    dy = gradient if geometry.batched else gradient[None]
+    choice = {"algorithm": options[-1], "out": out}
+    return convolution.run(op, "weight_gradient", geometry, dtype, x, dy, **choice)
+
+
+def conv_bias(op: str, rank: int, grad_output: Any) -> DeviceArray:
+    """The bias gradient: sums over images and positions."""
+    gradient = as_operand(op, "grad_output", grad_output)
+    if gradient.ndim not in (rank + 1, rank + 2):
+        raise ValueError(
+            f"{op}: grad_output must have {rank + 2} dimensions (N, K, *spatial) or {rank + 1} "
+            f"without the batch, not shape {gradient.shape}"
+        )
+    channel = gradient.ndim - rank - 1
+    axes = tuple(a for a in range(gradient.ndim) if a != channel)
+    return gradient.sum(axis=axes)
+
+
+# --- Dense layers ---
+
+
+def _as_pixels(rows: DeviceArray) -> DeviceArray:
+    """(..., C) as one channels-last signal (1, C, number of rows)."""
+    return rows.reshape(-1, rows.shape[-1]).T[None]
+
+
+def linear(
+    op: str, x: Any, weight: Any, bias: Any, activation: str | None, out: Any, threads: Any
+) -> Any:
+    """As `fastconv.linear`."""
+    x, w = operand(op, "input", x), operand(op, "weight", weight)
+    check_features(op, "input", x, w.shape)
+    as_threads(op, threads)
+    dtype = result_dtype(op, ("input", "weight"), x, w)
+    b = _bias(op, bias, dtype, len(w))
+    shape = (*x.shape[:-1], len(w))
+    target = None if out is None else convolution.check_out(op, out, shape, dtype, x, w, b)
+    if not x.size:
+        return convolution.empty(shape, dtype) if out is None else out
+    pixels, kernel = _as_pixels(x), w[:, :, None]
+    geometry = ConvGeometry.forward(op, 1, pixels.shape, kernel.shape)
+    y = convolution.run(op, "forward", geometry, dtype, pixels, kernel, b, activation=activation)
+    rows = y[0].T.reshape(shape)
+    if target is None:
+        return rows
+    target[...] = rows
+    return out
+
+
+def linear_input(op: str, weight: Any, grad_output: Any) -> DeviceArray:
+    """The input gradient of `linear`."""
+    w, gradient = operand(op, "weight", weight), operand(op, "grad_output", grad_output)
+    check_features(op, "grad_output", gradient, w.shape[::-1])
+    dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
+    shape = (*gradient.shape[:-1], w.shape[1])
+    if not gradient.size:
+        return convolution.empty(shape, dtype)
+    pixels, kernel = _as_pixels(gradient), w[:, :, None]
+    geometry = ConvGeometry.forward(op, 1, (1, w.shape[1], pixels.shape[2]), kernel.shape)
+    y = convolution.run(op, "input_gradient", geometry, dtype, pixels, kernel)
+    return y[0].T.reshape(shape)
+
+
+def linear_weight(op: str, input: Any, grad_output: Any) -> DeviceArray:
+    """The weight gradient of `linear`."""
+    x, gradient = operand(op, "input", input), operand(op, "grad_output", grad_output)
+    if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
+        raise ValueError(
+            f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, of "
+            f"shape {x.shape}"
+        )
+    dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
+    shape = (gradient.shape[-1], x.shape[-1])
+    if not (x.size and gradient.size):
+        from .arrays import zeros
+
+        return zeros(shape, dtype)
+    pixels = _as_pixels(x)
+    geometry = ConvGeometry.forward(op, 1, pixels.shape, (*shape, 1))
+    dy = _as_pixels(gradient)
+    return convolution.run(op, "weight_gradient", geometry, dtype, pixels, dy)[:, :, 0]

@@ -1,0 +1,73 @@
+"""Device memory, reused after the arrays that lay in it are gone.
+
+Asking the driver costs more than most kernels and waits for them all. So the memory of a deleted
+array goes back to a store, by its size and stream: on its stream it is free as soon as what was
+launched before is done, which is before anything launched later.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import Any
+
+import numpy as np
+
+from . import backend
+
+# Sizes are rounded up to one of eight steps between powers of two, at least to this.
+SMALLEST = 512
+
+_store: defaultdict[tuple[int, int], deque[Any]] = defaultdict(deque)
+
+
+def rounded(size: int) -> int:
+    """The size of the block for so many bytes."""
+    step = max(SMALLEST, 1 << max(size.bit_length() - 4, 0))
+    return -(-max(size, 1) // step) * step
+
+
+class Memory:
+    """A block of device memory; goes back to the store when nothing refers to it."""
+
+    __slots__ = ("_key", "_memory", "address", "dtype", "reach_bytes")
+
+    def __init__(self, size: int, dtype: Any = np.uint8) -> None:
+        self.dtype, self.reach_bytes = np.dtype(dtype), size
+        self._key = (rounded(size), backend.stream_address(backend.current_stream()))
+        try:
+            self._memory = _store[self._key].pop()
+        except IndexError:
+            self._memory = _new(self._key[0])
+        self.address = backend.address_of(self._memory)
+
+    def __del__(self) -> None:
+        memory = getattr(self, "_memory", None)
+        if memory is not None and not backend.SIMULATED:
+            _store[self._key].append(memory)
+
+
+def _new(size: int) -> Any:
+    """New memory; if there is none, after giving back what is stored."""
+    try:
+        return backend.new_memory(size)
+    except Exception:
+        if not any(_store.values()):
+            raise
+        release()
+        return backend.new_memory(size)
+
+
+def release() -> None:
+    """Give the stored memory back to the driver."""
+    backend.synchronize()
+    _store.clear()
+
+
+class Table(Memory):
+    """Numbers from the host in device memory, for kernels to look up."""
+
+    __slots__ = ()
+
+    def __init__(self, values: np.ndarray) -> None:
+        super().__init__(values.nbytes, values.dtype)
+        backend.copy_in(self.address, values)

@@ -1,0 +1,49 @@
+"""These tests need a device: a GPU, or the simulator with its small tiles and smaller cases.
+
+`test_simulator.py` runs them in the simulator; ``python -m pytest tests/cuda -m gpu`` on a GPU.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+HERE = Path(__file__).parent
+
+
+def _off():
+    if importlib.util.find_spec("numba_cuda") is None:
+        return "numba-cuda is not installed"
+    from fastconv.cuda import backend
+
+    return backend.why_off()
+
+
+def _simulated():
+    if importlib.util.find_spec("numba_cuda") is None:
+        return False
+    from fastconv.cuda import backend
+
+    return backend.SIMULATED
+
+
+if _simulated():
+    # The simulator's threads are threads of the system that wait for each other.
+    sys.setswitchinterval(1e-5)
+
+
+def pytest_collection_modifyitems(items):
+    reason = _off()
+    for item in items:
+        if HERE in Path(item.path).parents:
+            item.add_marker(pytest.mark.gpu)
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    return _simulated()
