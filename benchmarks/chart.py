@@ -28,7 +28,7 @@ def draw_charts(rows: Sequence[Row], folder: Path) -> list[str]:
     names = []
     for suite, group in suites.items():
         names.append(f"{suite}.png")
-        _draw(suite, group).savefig(folder / names[-1], dpi=110)
+        _draw(suite, group).savefig(folder / names[-1], dpi=85)
     return names
 
 
@@ -36,7 +36,8 @@ def _draw(suite: str, rows: Sequence[Row]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    cases = sorted(dict.fromkeys((_setting(row), row.problem.case.name) for row in rows))
+    cases = list(dict.fromkeys((_setting(row), row.problem.case.name) for row in rows))
+    cases.sort(key=lambda case: case[0])
     callings = [c for c in ("functional", "planned") if any(row.calling == c for row in rows)]
     height = 1.7 + 0.26 * len(cases)
     figure = Figure(figsize=(4.2 + 3.6 * len(callings), height), layout="constrained")

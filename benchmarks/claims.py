@@ -1,4 +1,4 @@
-"""What the project wants to show, and whether the rows show it: the summary of a report."""
+"""What the project wants to show, and whether the rows show it."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def check_claims(rows: Sequence[Row]) -> list[Finding]:
 
 def claims_table(findings: Sequence[Finding]) -> str:
     """Claims that do not hold come first."""
-    head = ("layers", "against", "wanted", "geometric mean", "least", "rows", "void", "")
+    head = ("layers", "against", "times as fast", "worst", "goal", "", "rows", "void")
     order = sorted(findings, key=lambda finding: {False: 0, True: 1, None: 2}[finding.holds])
     body = [
         (
             finding.claim.what,
             finding.claim.rivals,
-            f"{finding.claim.goal:.2f}",
             f"{finding.mean:.2f}",
             f"{min(finding.ratios):.2f}",
+            f"{finding.claim.goal:.2f}",
+            "" if finding.holds else "missed",
             str(len(finding.ratios)),
             str(finding.void),
-            "" if finding.holds else "missed",
         )
         for finding in order
         if finding.mean is not None

@@ -30,6 +30,7 @@ from benchmarks.rows import WIDEST, Row
 from benchmarks.setting import describe
 from benchmarks.store import Store
 from benchmarks.suites import ALL_SUITES, SUITES, standard_settings
+from benchmarks.summary import summary, write_summary
 from benchmarks.tables import suite_means, suite_tables
 from benchmarks.train import load_training
 from benchmarks.widths import is_restricted, run_restricted
@@ -55,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nRatios now over kept ones\n\n{text}")
         failures += fallen
     if options.report:
-        write_report(store.load(), load_training(options.output), options.report)
+        results, training = store.load(), load_training(options.output)
+        write_report(results, training, options.report)
         print(f"report: {options.report}")
+        if options.readme:
+            write_summary(options.readme, summary(results, training))
     for line in failures:
         print(f"FAILED {line}")
     return 1 if failures else 0

@@ -119,6 +119,7 @@ def _what_to_do(parser: argparse.ArgumentParser) -> None:
         "--report", type=Path, nargs="?", const=HERE / "REPORT.md", metavar="FILE",
         help="write REPORT.md and its figures from all results in the folder",
     )  # fmt: skip
+    add("--readme", type=Path, metavar="FILE", help="with --report: put its summary there too")
     add("--min-share", type=float, help="fail if a planned channels-last float32 ResNet layer of "
         "kernel 3x3 or 1x1 stays below this share of the measured peak")  # fmt: skip
     add("--save", type=Path, metavar="FILE", help="keep the ratios of all results in the folder")

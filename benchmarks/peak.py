@@ -18,10 +18,11 @@ from numba import prange
 from numba.core import types
 from numba.extending import intrinsic
 
+from benchmarks.problem import DTYPES
 from fastconv.cpu.emit import Emit
 from fastconv.machine import machine
 
-DTYPES = ("float32", "float64")
+SERIAL_COPY = 1 << 18  # bytes read and written; waking threads takes longer
 
 
 class Limit(NamedTuple):
@@ -96,6 +97,8 @@ def copy_limit(threads: int, moved: int) -> Limit:
     source = np.zeros(max(moved // 2, 64), np.uint8)
     target = np.ones_like(source)
     threads = min(threads, numba.config.NUMBA_NUM_THREADS)
+    if moved < SERIAL_COPY:
+        return Limit(lambda: np.copyto(target, source), 2.0 * source.size)
     return Limit(lambda: _with_threads(threads, _copy, target, source, threads), 2.0 * source.size)
 
 

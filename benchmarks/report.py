@@ -9,10 +9,10 @@ from typing import Any
 
 from benchmarks.causes import causes
 from benchmarks.chart import draw_charts
-from benchmarks.claims import check_claims, claims_table
 from benchmarks.roofline import draw_rooflines
 from benchmarks.rows import WIDEST, Row
 from benchmarks.store import Results
+from benchmarks.summary import summary
 from benchmarks.tables import (
     FORMATS,
     bullets,
@@ -23,7 +23,6 @@ from benchmarks.tables import (
     suite_tables,
     table,
 )
-from benchmarks.train import training_table
 from benchmarks.widths import widths_section
 
 FIGURES = "figures"
@@ -61,7 +60,7 @@ def markdown(
         bullets(f"{name}: {text}" for name, text in _header(results).items()),
         *(["## Wrong results", bullets(results.wrong)] if results.wrong else []),
         "## In short",
-        claims_table(check_claims(rows)),
+        summary(results, training),
         "## Defeats",
         _defeats(rows),
         "## Geometric means per class of layers",
@@ -69,7 +68,6 @@ def markdown(
         kind_means(rows),
         "## Geometric means per suite",
         suite_means(rows),
-        *(["## Training", training_table(training)] if training else []),
         "## Pictures",
         *(f"![{Path(name).stem.replace('-', ' ')}]({name})" for name in pictures),
         *widths_section(results.rows),

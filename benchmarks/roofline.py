@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from benchmarks.rows import WIDEST, Row, faster_format
 from benchmarks.tables import KINDS
 
+COPIES = ((1e6, 32e6), (32e6, math.inf))  # bytes: within the caches, and beyond
 COLOURS = ("#1f618d", "#7fb3d5", "#117a65", "#d68910", "#884ea0", "#c0392b", "#5d6d7e", "#17202a")
 
 
@@ -32,7 +34,7 @@ def draw_rooflines(rows: Sequence[Row], folder: Path) -> list[str]:
         best = faster_format([*planned, *unplanned] if planned else chosen)
         if best:
             names.append(f"roofline-{dtype}.png")
-            _draw(best, dtype).savefig(folder / names[-1], dpi=130)
+            _draw(best, dtype).savefig(folder / names[-1], dpi=100)
     return names
 
 
@@ -67,17 +69,21 @@ def _draw(rows: Sequence[Row], dtype: str) -> Any:
 
 
 def _roof(panel: Any, rows: Sequence[Row]) -> None:
-    """The two limits: a slope from the copies, a ceiling from the multiply-adds."""
+    """The limits: slopes from the copies of two sizes, a ceiling from the multiply-adds."""
     peak = statistics.median(row.fma_rate for row in rows) / 1e9
-    rates = sorted(row.copy_rate / 1e9 for row in rows)
     intensities = [row.problem.flops / row.problem.moved_bytes for row in rows]
     low, high = min(intensities) / 2, max(intensities) * 2
-    for copy, style, name in (
-        (rates[0], "--", "slowest copy"),
-        (statistics.median(rates), "-", "median copy"),
-    ):
-        knee = peak / copy
-        steps = [low, min(max(knee, low), high), high]
-        label = f"{name}, {copy:.0f} GB/s; peak {peak:.0f} GFLOP/s"
+    for (least, most), style in zip(COPIES, ("-", "--")):
+        rates = [row.copy_rate for row in rows if least <= row.problem.moved_bytes < most]
+        if not rates:
+            continue
+        copy = statistics.median(rates) / 1e9
+        steps = [low, min(max(peak / copy, low), high), high]
+        size = (
+            f"{least / 1e6:.0f} MB or more"
+            if most == math.inf
+            else f"less than {most / 1e6:.0f} MB"
+        )
+        label = f"copy of {size}: {copy:.0f} GB/s; multiply-adds: {peak:.0f} GFLOP/s"
         heights = [min(peak, copy * step) for step in steps]
         panel.plot(steps, heights, style, color="#222222", linewidth=1, label=label)

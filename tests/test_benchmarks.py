@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from benchmarks import compare, exact, peak, timing, train
+from benchmarks import compare, exact, peak, timing, train, widths
 from benchmarks.cases import ConvCase, PoolCase
 from benchmarks.causes import causes
 from benchmarks.claims import CLAIMS, check_claims, claims_table
@@ -38,9 +38,10 @@ from benchmarks.rivals import load_rivals
 from benchmarks.rows import Row, faster_format, geometric_mean
 from benchmarks.store import Results, Store
 from benchmarks.suites import ALL_SUITES, POOL_SUITES, SUITES, standard_settings
+from benchmarks.summary import BEGIN, END, summary, write_summary
 from benchmarks.timing import Timing, measure, ratio
 from fastconv import reference
-from fastconv.machine import machine
+from fastconv.machine import machine, vector_unit
 
 CASES = [case for cases in SUITES.values() for case in cases]
 POOLS = {case.pool: case for case in (*POOL_SUITES["pooling_1d_3d"], *POOL_SUITES["pooling"])}
@@ -430,6 +431,35 @@ class TestReport:
         assert section.count("avx2") == 3 and "0.12" in section
 
 
+class TestSummary:
+    def test_between_its_marks(self, tmp_path: Path) -> None:
+        path = tmp_path / "README.md"
+        path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+        for _ in range(2):
+            write_summary(path, "new")
+        assert path.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+    def test_a_file_without_marks_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "README.md"
+        path.write_text(f"before\n{END}\n")
+        with pytest.raises(ValueError, match="the summary goes between"):
+            write_summary(path, "new")
+
+    def test_the_readme_has_that_of_the_report(self) -> None:
+        """Both come from one command, so neither was edited."""
+        root = Path(compare.__file__).parent.parent
+        readme, report = root / "README.md", root / "benchmarks" / "REPORT.md"
+        text = readme.read_text().partition(BEGIN)[2].partition(END)[0].strip()
+        assert text and text in report.read_text()
+
+    def test_says_machine_and_day(self) -> None:
+        header = {"machine": "abacus", "threads": "2; BLAS threads: 2"}
+        row = row_of(1e-3, {"rival": 2e-3}, date="2026-11-24 15:00 UTC")
+        later = replace(row, date="2026-11-25 01:00 UTC")
+        text = summary(Results(header, [row, later]), [])
+        assert text.startswith("abacus; 2 threads; 2026-11-24 to 2026-11-25. ")
+
+
 class TestCauses:
     def test_bound_and_rival(self) -> None:
         row = row_of(1e-3, {"rival": 5e-4})
@@ -585,7 +615,7 @@ class TestTraining:
         what = "epoch of 6 images" if "--epoch" in options else "step"
         assert record["title"] == f"LeNet-5, batch 3, {what}" and record["ratios"] == {}
         assert record["rates"]["fastconv"] > 0
-        assert "## Training" in markdown(Results(), [record])
+        assert f"LeNet-5, batch 3, {what}" in markdown(Results(), [record])
 
     def test_ratio_is_that_to_the_best_rival(self) -> None:
         timings = {"fastconv": timing_of(1, 1), "slow": timing_of(4, 4), "fast": timing_of(3, 3)}
@@ -605,6 +635,30 @@ class TestTraining:
             assert train.same_course(steps) is None
             wrong = {"fastconv": lambda: 1.0, "torch": lambda: 1.1}
             assert "torch: losses [1.1," in str(train.same_course(wrong))
+
+
+class TestWidths:
+    @pytest.mark.parametrize("target", widths.TARGETS)
+    def test_the_command_runs_again_with_narrower_vectors(
+        self, target: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[Any] = []
+
+        def run(command: list[str], env: dict[str, str], check: bool) -> Any:
+            calls.append((command[1:], env))
+            return type("Done", (), {"returncode": 7})()
+
+        monkeypatch.setattr(widths.subprocess, "run", run)
+        arguments = ["--suite", "lenet5", "--target", target]
+        assert compare.main(arguments) == 7
+        ((command, environment),) = calls
+        assert command == ["-m", "benchmarks.compare", *arguments]
+        assert widths.TARGETS[target].items() <= environment.items()
+        features = environment["NUMBA_CPU_FEATURES"]
+        assert 8 * vector_unit("x86_64", features)[0] == {"avx2": 256, "sse2": 128}[target]
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert widths.is_restricted(target)
 
 
 class TestMinimumShare:
