@@ -36,6 +36,7 @@ from benchmarks.train import load_training
 from benchmarks.widths import is_restricted, run_restricted
 
 Work = list[tuple[str, Problem]]
+LONG_CALL = 30e9  # operations: a second and more on few cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,6 +116,8 @@ def _problems(options: argparse.Namespace) -> tuple[Work, list[str]]:
                 continue
             problem = Problem(case.shrunk() if options.quick else case, batch, dtype, operation)
             missing = problem.missing
+            if missing is None and options.standard and problem.flops > LONG_CALL:
+                missing = f"calls of more than {LONG_CALL / 1e9:.0f} GFLOP are not standard"
             if missing is None and not options.functional and not can_plan(problem):
                 missing = "there is no plan of this operation"
             if missing is None:
