@@ -12,8 +12,7 @@ import functools
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
 
 import numba
 import numpy as np
@@ -22,6 +21,7 @@ from numba import prange
 from ..arguments import as_int
 from .activation import relu
 from .compile import OPTIONS, Kernel, cached
+from .crew import forget, share
 from .memory import OPERANDS, address_of, call, words_of
 
 # Below this many multiply-adds (or elements moved) a second thread costs more than it brings.
@@ -49,6 +49,27 @@ def _serial(
     i: int,
 ) -> None:
     call(address, job, words_of((a, b, c, d, e, f, g, h, i)), 0, count, 0)
+
+
+@cached
+@numba.njit(**OPTIONS)
+def _share(
+    address: int,
+    job: int,
+    begin: int,
+    end: int,
+    thread: int,
+    a: int,
+    b: int,
+    c: int,
+    d: int,
+    e: int,
+    f: int,
+    g: int,
+    h: int,
+    i: int,
+) -> None:
+    call(address, job, words_of((a, b, c, d, e, f, g, h, i)), begin, end, thread)
 
 
 @cached
@@ -89,11 +110,41 @@ def run(
 def start(address: int, job: int, operands: tuple[int, ...], count: int, threads: int) -> None:
     """As `run`, for `count` >= 1, with the addresses of the kernel and the job."""
     numbers = (*operands, *_NONE[len(operands) :])
-    if threads == 1 or count == 1 or _layer.lost:
+    if threads == 1 or count == 1:
         _serial(address, job, count, *numbers)
         return
-    with _layer.guard():
-        _parallel(address, job, count, min(threads, count), *numbers)
+    me = threading.get_ident()
+    _running.add(me)
+    try:
+        threads = min(threads, count, _fair_share())
+        if _layer.is_unsafe():
+            _start_crew(address, job, numbers, count, threads)
+        else:
+            _parallel(address, job, count, threads, *numbers)
+    finally:
+        _running.discard(me)
+
+
+def _start_crew(address: int, job: int, numbers: tuple[int, ...], count: int, threads: int) -> None:
+    """As `start`, without Numba's threading layer."""
+
+    def work(thread: int) -> None:
+        begin, end = thread * count // threads, (thread + 1) * count // threads
+        _share(address, job, begin, end, thread, *numbers)
+
+    share(work, threads)
+
+
+# Python threads that have launched and not yet returned. Only single, atomic operations touch it.
+_running: set[int] = set()
+
+
+def _fair_share() -> int:
+    """Threads that a launch should have beside those that are under way.
+
+    OpenMP starts as many for each Python thread as that asks for, however many there are already.
+    """
+    return max(1, numba.config.NUMBA_NUM_THREADS // max(1, len(_running)))
 
 
 def takes_turns() -> bool:
@@ -112,16 +163,18 @@ def prepare() -> None:
     """Compile the launchers and start the threading layer, by launching nothing."""
     address = relu.address("float32")
     _serial(address, 0, 0, *_NONE)
-    with _layer.guard():
-        _parallel(address, 0, 0, 1, *_NONE)
+    if _layer.is_unsafe():
+        _share(address, 0, 0, 0, 0, *_NONE)
+        return
+    _parallel(address, 0, 0, 1, *_NONE)
 
 
 class _Layer:
     """What must be known of Numba's threading layer: two of the three cannot do everything.
 
-    The workqueue layer aborts the process when two threads launch at once; GNU OpenMP kills a
-    forked child that launches. So launches are serialised under workqueue, and a forked child of
-    a process that has launched runs serially under OpenMP.
+    The workqueue layer aborts the process when two threads launch at once, and one of them may be
+    in a parallel function of the user's; GNU OpenMP kills a forked child that launches. There a
+    crew of our own does the work.
     """
 
     def __init__(self) -> None:
@@ -131,21 +184,19 @@ class _Layer:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
-    @contextmanager
-    def _first(self) -> Iterator[None]:
-        with self._lock:
-            _load_layer()
-            yield
-            self.name = numba.threading_layer()
-
-    def guard(self) -> Any:
-        """What a launch must hold."""
+    def is_unsafe(self) -> bool:
+        """Whether we must not launch; finds out which layer there is."""
         if self.name is None:
-            return self._first()
-        return self._lock if self.name == "workqueue" else nullcontext()
+            with self._lock:
+                _load_layer()
+                numba.get_num_threads()
+                self.name = numba.threading_layer()
+        return self.lost or self.name == "workqueue"
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+        _running.clear()
+        forget()
         self.lost = self.lost or _launched_openmp()
 
 
