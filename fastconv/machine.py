@@ -61,9 +61,11 @@ def vector_unit(architecture: str, features: str) -> tuple[int, int, bool]:
 @functools.cache
 def machine() -> Machine:
     """The machine that Numba compiles for."""
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()[:3]
+    with global_compiler_lock:  # a fork waits for this lock, see `cpu.compile`; LLVM has one too
+        triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()[:3]
     vector_bytes, registers, fma = vector_unit(triple.split("-")[0] or platform.machine(), features)
     return Machine(
         cpu,

@@ -16,7 +16,6 @@ import logging
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import numba
 from numba.core import caching, types
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
 from .._version import __version__
 
@@ -166,6 +166,15 @@ def cached(dispatcher: Any) -> Any:
     return dispatcher
 
 
+if hasattr(os, "register_at_fork"):
+    # A child that was forked while another thread compiled would wait for that thread for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
+
 class Kernel:
     """A kernel's source, and its machine code for each element type that has been asked for."""
 
@@ -173,7 +182,6 @@ class Kernel:
         functools.update_wrapper(self, function)  # type: ignore[arg-type]
         self.function, self.dtypes = function, dtypes
         self._compiled: dict[str, CFunc] = {}
-        self._lock = threading.Lock()
 
     def address(self, dtype: str) -> int:
         """Address of the machine code for elements of `dtype`, compiled or loaded at first use."""
@@ -183,7 +191,7 @@ class Kernel:
     def _compile(self, dtype: str) -> CFunc:
         if numba.config.DISABLE_JIT:
             raise RuntimeError("fastconv runs compiled code only: unset NUMBA_DISABLE_JIT")
-        with self._lock:
+        with global_compiler_lock:
             if dtype not in self._compiled:
                 element = types.CPointer(getattr(types, dtype))
                 numbers = (types.int64,) * 5

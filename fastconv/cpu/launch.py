@@ -170,11 +170,11 @@ def prepare() -> None:
 
 
 class _Layer:
-    """What must be known of Numba's threading layer: two of the three cannot do everything.
+    """What must be known of Numba's threading layer: none of the three can do everything.
 
     The workqueue layer aborts the process when two threads launch at once, and one of them may be
-    in a parallel function of the user's; GNU OpenMP kills a forked child that launches. There a
-    crew of our own does the work.
+    in a parallel function of the user's; GNU OpenMP kills a forked child that launches, TBB lets it
+    hang if another thread was launching at the time. There a crew of our own does the work.
     """
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ class _Layer:
         self._lock = threading.Lock()
         _running.clear()
         forget()
-        self.lost = self.lost or _launched_openmp()
+        self.lost = self.lost or _started_threads()
 
 
 @functools.cache
@@ -219,10 +219,10 @@ def _load_layer() -> None:
         os.environ.pop(names[0], None)
 
 
-def _launched_openmp() -> bool:
-    """Whether a parallel region of GNU OpenMP, ours or not, may have run in this process."""
+def _started_threads() -> bool:
+    """Whether a layer, by our doing or not, may have started threads that a child has not."""
     try:
-        return numba.threading_layer() == "omp"
+        return numba.threading_layer() != "workqueue"
     except ValueError:  # no layer has been started
         return False
 
