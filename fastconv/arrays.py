@@ -11,6 +11,7 @@ import numpy as np
 
 from . import recycling
 from .arguments import Size
+from .device import cuda
 
 # The element types that kernels are compiled for; every other is widened to one of them at the
 # door.
@@ -24,17 +25,19 @@ _NATIVE = frozenset(map(np.dtype, "bhilqBHILQefdFD"))
 KINDS = "an integer, float16, float32, float64, complex64 or complex128 array"
 
 
-def as_operand(op: str, name: str, value: Any) -> np.ndarray:
+def as_operand(op: str, name: str, value: Any, anywhere: bool = False) -> Any:
     """`value` as an aligned array of a supported dtype in native byte order, copied if it must be.
 
-    Raises TypeError for what has no such array: strings, objects, booleans, masked arrays, device
-    arrays.
+    What lies on the device comes back as a `DeviceArray` if `anywhere`. Raises TypeError for what
+    has no such array: strings, objects, booleans, masked arrays, else device arrays.
     """
     if type(value) is np.ndarray:
         if value.dtype in _NATIVE and value.flags.aligned:
             return value
     else:
         if hasattr(value, "__cuda_array_interface__"):
+            if anywhere:
+                return cuda("arrays").as_operand(op, name, value)
             raise TypeError(
                 f"{op}: {name} is on the device and the other operand, or out, on the host; copy "
                 "one of them, with fastconv.to_device or copy_to_host()"

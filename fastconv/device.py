@@ -63,9 +63,12 @@ def to_device(x: Any) -> Any:
     return cuda("arrays").to_device("to_device", "x", x)
 
 
-def mixed(op: str, names: tuple[str, str], a: Any, b: Any) -> TypeError:
-    """The error for two operands of which one is on the device."""
-    device, host = names if on_device(a) else names[::-1]
+def mixed(op: str, operands: dict[str, Any]) -> TypeError:
+    """The error for operands of which some are on the device and some on the host."""
+    sides = [
+        [name for name, x in operands.items() if on_device(x) is side] for side in (True, False)
+    ]
+    device, host = map(", ".join, sides)
     return TypeError(
         f"{op}: {device} is on the device and {host} on the host; copy one of them, with "
         "fastconv.to_device or copy_to_host()"

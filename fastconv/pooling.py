@@ -26,6 +26,7 @@ from .cpu.pooling import backward_job, forward_job, pool_into
 from .cpu.program import noted, unwritten
 from .cpu.scatter import scatter_into
 from .cpu.windows import AnyPool, axes, shares
+from .device import cuda, mixed
 from .geometry import AdaptiveGeometry, PoolGeometry
 
 TOP_BIT = np.uint64(2**63)
@@ -101,6 +102,8 @@ def max_pool(
 ) -> Any:
     """The maximum of each window, with `return_indices` also its place in the plane."""
     refuse(op, "input", input, "c")
+    if type(input) is not np.ndarray:
+        return cuda("pooling").max_pool(op, geometry, input, return_indices, out)
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
     last, indices = target.channels_last, None
@@ -132,11 +135,15 @@ def put(
     Summed there for a `gradient`; of the values of an unpooling the last one stays.
     """
     name, size = ("grad_output", "input_size") if gradient else ("input", "output_size")
+    if type(values) is not type(indices):
+        raise mixed(op, {name: values, "indices": indices})
     refuse(op, name, values, "c")
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: indices must be integers, not {indices.dtype}")
     check_shape(op, name, values, geometry.output_shape, geometry)
     check_shape(op, "indices", indices, geometry.output_shape, geometry)
+    if type(values) is not np.ndarray:
+        return cuda("pooling").put(op, geometry, values, indices, gradient, out)
     x = _lifted(values, geometry)
     target = _Target(op, out, geometry.input_shape, geometry.batched, x, indices)
     dense = channels_last if target.channels_last else channels_first
@@ -151,10 +158,14 @@ def take(
     op: str, geometry: AdaptiveGeometry, values: np.ndarray, indices: np.ndarray, out: Any
 ) -> np.ndarray:
     """Those cells of the input that the indices, of the shape of the output, name."""
+    if type(values) is not type(indices):
+        raise mixed(op, {"grad_output": values, "indices": indices})
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: indices must be integers, not {indices.dtype}")
     check_shape(op, "grad_output", values, geometry.input_shape, geometry)
     check_shape(op, "indices", indices, geometry.output_shape, geometry)
+    if type(values) is not np.ndarray:
+        return cuda("pooling").take(op, geometry, values, indices, out)
     x = _lifted(values, geometry)
     lead, cells = geometry.input_shape[:2], math.prod(geometry.in_size)
     places = indices.reshape(*lead, math.prod(geometry.out_size))  # (N, C, outputs)
@@ -213,6 +224,8 @@ def avg_pool(
 ) -> np.ndarray:
     """The mean of each window; `padded` counts the cells of the padding in the divisor."""
     refuse(op, "input", input, "iu")
+    if type(input) is not np.ndarray:
+        return cuda("pooling").avg_pool(op, geometry, input, padded, divisor, out)
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
     job = forward_job(geometry, SUM, padded, divisor or 0, target.channels_last)
@@ -232,6 +245,9 @@ def avg_pool_input(
     """The gradient of `avg_pool`."""
     refuse(op, "grad_output", grad_output, "iu")
     check_shape(op, "grad_output", grad_output, geometry.output_shape, geometry)
+    if type(grad_output) is not np.ndarray:
+        arguments = (geometry, grad_output, padded, divisor, out)
+        return cuda("pooling").avg_pool_input(op, *arguments)
     gradient = _lifted(grad_output, geometry)
     target = _Target(op, out, geometry.input_shape, geometry.batched, gradient)
     found = divisor or _divisors(geometry, padded)
@@ -262,6 +278,8 @@ def lp_pool(
 ) -> np.ndarray:
     """The norm of each window: (sum of abs(x)**norm) ** (1 / norm), or the largest abs(x)."""
     refuse(op, "input", input, "iuc")
+    if type(input) is not np.ndarray:
+        return cuda("pooling").lp_pool(op, geometry, input, norm, out)
     noted(unwritten)
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
@@ -294,6 +312,11 @@ def lp_pool_input(
         refuse(op, name, array, "iuc")
         whole = geometry.input_shape if name == "input" else geometry.output_shape
         check_shape(op, name, array, whole, geometry)
+    kinds = set(map(type, operands.values()))
+    if len(kinds) > 1:
+        raise mixed(op, operands)
+    if kinds != {np.ndarray}:
+        return cuda("pooling").lp_pool_input(op, geometry, operands, norm, out)
     dtype = np.result_type(*operands.values())
     gradient, x, y = (_lifted(array, geometry).astype(dtype) for array in operands.values())
     target = _Target(op, out, geometry.input_shape, geometry.batched, x, *operands.values())

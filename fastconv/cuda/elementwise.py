@@ -40,7 +40,7 @@ FUNCTIONS: dict[str, Callable] = {
     "log": lambda a: math.log(a),
     "tanh": lambda a: math.tanh(a),
     "power": lambda a, b: math.pow(a, b),
-    "sign": lambda a: a if a != a else (a > 0) - (a < 0),
+    "sign": lambda a: 1 if a > 0 else -1 if a < 0 else a,
 }
 ALIASES = {"true_divide": "divide", "fabs": "absolute", "conjugate": "positive"}
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import as_shape, as_threads
+from ..arguments import Pairs, as_shape, as_threads
 from ..device import on_device
 from ..dtypes import check_bias, result_dtype
 from ..functional.convolution import FORWARD, TRANSPOSED
 from ..functional.dense import check_features
 from ..geometry import ConvGeometry
-from . import convolution
-from .arrays import DeviceArray, as_operand
+from . import convolution, folding
+from .arrays import DeviceArray, as_operand, check_out, empty, zeros
 
 
 def operand(op: str, name: str, value: Any) -> Any:
@@ -150,9 +150,9 @@ def linear(
     dtype = result_dtype(op, ("input", "weight"), x, w)
     b = _bias(op, bias, dtype, len(w))
     shape = (*x.shape[:-1], len(w))
-    target = None if out is None else convolution.check_out(op, out, shape, dtype, x, w, b)
+    target = None if out is None else check_out(op, out, shape, dtype, x, w, b)
     if not x.size:
-        return convolution.empty(shape, dtype) if out is None else out
+        return empty(shape, dtype) if out is None else out
     pixels, kernel = _as_pixels(x), w[:, :, None]
     geometry = ConvGeometry.forward(op, 1, pixels.shape, kernel.shape)
     y = convolution.run(op, "forward", geometry, dtype, pixels, kernel, b, activation=activation)
@@ -170,7 +170,7 @@ def linear_input(op: str, weight: Any, grad_output: Any) -> DeviceArray:
     dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
     shape = (*gradient.shape[:-1], w.shape[1])
     if not gradient.size:
-        return convolution.empty(shape, dtype)
+        return empty(shape, dtype)
     pixels, kernel = _as_pixels(gradient), w[:, :, None]
     geometry = ConvGeometry.forward(op, 1, (1, w.shape[1], pixels.shape[2]), kernel.shape)
     y = convolution.run(op, "input_gradient", geometry, dtype, pixels, kernel)
@@ -188,10 +188,42 @@ def linear_weight(op: str, input: Any, grad_output: Any) -> DeviceArray:
     dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
     shape = (gradient.shape[-1], x.shape[-1])
     if not (x.size and gradient.size):
-        from .arrays import zeros
-
         return zeros(shape, dtype)
     pixels = _as_pixels(x)
     geometry = ConvGeometry.forward(op, 1, pixels.shape, (*shape, 1))
     dy = _as_pixels(gradient)
     return convolution.run(op, "weight_gradient", geometry, dtype, pixels, dy)[:, :, 0]
+
+
+# --- Columns and borders ---
+
+
+def unfold(op: str, geometry: ConvGeometry, x: DeviceArray, out: Any) -> Any:
+    """The columns of `x`, which has a batch axis if the geometry is batched."""
+    columns = folding.unfold(geometry, x if geometry.batched else x[None])
+    return _result(op, columns if geometry.batched else columns[0], out, x)
+
+
+def fold(op: str, geometry: ConvGeometry, columns: DeviceArray, out: Any) -> Any:
+    """The image that columns are summed to."""
+    lone = not geometry.batched
+    image = folding.fold(geometry, columns[None] if lone else columns)
+    return _result(op, image[0] if lone else image, out, columns)
+
+
+def pad(op: str, x: DeviceArray, pairs: Pairs, mode: str, value: Any, out: Any) -> Any:
+    """`x` with borders."""
+    return _result(op, folding.pad(x, pairs, mode, value), out, x)
+
+
+def pad_input(op: str, gradient: DeviceArray, pairs: Pairs, mode: str, out: Any) -> Any:
+    """The gradient of `pad`."""
+    return _result(op, folding.pad_input(gradient, pairs, mode), out, gradient)
+
+
+def _result(op: str, found: DeviceArray, out: Any, *inputs: DeviceArray) -> Any:
+    """`found`, or `out` with its values."""
+    if out is None:
+        return found
+    check_out(op, out, found.shape, found.dtype, *inputs)[...] = found
+    return out

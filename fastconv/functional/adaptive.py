@@ -24,7 +24,7 @@ def adaptive(op: str, rank: int, shape: Size, output_size: Any) -> AdaptiveGeome
 def _adaptive_avg_pool(
     op: str, rank: int, input: Any, output_size: Any, out: Any, threads: Any
 ) -> np.ndarray:
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     geometry = adaptive(op, rank, x.shape, output_size)
     return pooling.avg_pool(op, geometry, x, False, None, out, as_threads(op, threads))
 
@@ -38,7 +38,7 @@ def _adaptive_max_pool(
     out: Any,
     threads: Any,
 ) -> Any:
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     geometry = adaptive(op, rank, x.shape, output_size)
     wanted = as_flag(op, "return_indices", return_indices)
     return pooling.max_pool(op, geometry, x, wanted, out, as_threads(op, threads))

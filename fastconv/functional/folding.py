@@ -11,6 +11,7 @@ import numpy as np
 from .. import folding
 from ..arguments import LIMIT, Pairs, Size, as_sizes, check_choice, check_count
 from ..arrays import as_operand, check_out, empty
+from ..device import cuda
 from ..geometry import ConvGeometry
 
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
@@ -98,10 +99,12 @@ def unfold(
             [5, 6]]])
     """
     op = "unfold"
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     kernel = as_sizes(op, "kernel_size", kernel_size, _rank(op, kernel_size), at_least=1)
     geometry = _columns(op, x.shape, kernel, dilation, padding, stride)
     rows, length = geometry.in_channels * math.prod(kernel), math.prod(geometry.out_size)
+    if type(x) is not np.ndarray:
+        return cuda("functional").unfold(op, geometry, x, out)
     shape = (geometry.batch, rows, length) if geometry.batched else (rows, length)
     if out is not None:
         check_out(op, out, shape, x.dtype, x)
@@ -164,7 +167,7 @@ def fold(
              [ 4, 10,  6]]]])
     """
     op = "fold"
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     rank = _rank(op, output_size, kernel_size)
     kernel = as_sizes(op, "kernel_size", kernel_size, rank, at_least=1)
     sizes = as_sizes(op, "output_size", output_size, rank, at_least=1)
@@ -187,6 +190,8 @@ def fold(
             f"{op}: input has {x.shape[-1]} columns, output_size {sizes} has {length} windows "
             f"{geometry.out_size}"
         )
+    if type(x) is not np.ndarray:
+        return cuda("functional").fold(op, geometry, x, out)
     if out is not None:
         check_out(op, out, shape, x.dtype, x)
     image = empty(shape, folding.sum_dtype(x.dtype), False)
@@ -312,9 +317,11 @@ def pad(
            [6, 5, 4, 5, 6]])
     """
     op = "pad"
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     pairs = as_borders(op, pad, x.shape, mode)
     cell = _fill(op, value, mode, x.dtype)
+    if type(x) is not np.ndarray:
+        return cuda("functional").pad(op, x, pairs, mode, cell, out)
     if out is not None:
         shape = tuple(size + sum(pair) for size, pair in zip(x.shape, pairs))
         check_out(op, out, shape, x.dtype, x)

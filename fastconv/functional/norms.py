@@ -32,7 +32,7 @@ def _lp_pool(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     geometry = sliding(op, rank, x.shape, options)
     return pooling.lp_pool(op, geometry, x, as_norm(op, norm_type), out, as_threads(op, threads))
 

@@ -59,7 +59,7 @@ def _max_pool(
     out: Any,
     threads: Any,
 ) -> Any:
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     geometry = sliding(op, rank, x.shape, options)
     wanted = as_flag(op, "return_indices", return_indices)
     return pooling.max_pool(op, geometry, x, wanted, out, as_threads(op, threads))
@@ -75,7 +75,7 @@ def _avg_pool(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    x = as_operand(op, "input", input)
+    x = as_operand(op, "input", input, True)
     geometry = sliding(op, rank, x.shape, options)
     padded = as_flag(op, "count_include_pad", count_include_pad)
     divisor, threads = as_divisor(op, divisor_override), as_threads(op, threads)

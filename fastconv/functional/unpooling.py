@@ -80,7 +80,10 @@ def _max_unpool(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    values, places = as_operand(op, "input", input), as_operand(op, "indices", indices)
+    values, places = (
+        as_operand(op, "input", input, True),
+        as_operand(op, "indices", indices, True),
+    )
     geometry = unpooling(op, rank, values.shape, options)
     return pooling.put(op, geometry, values, places, False, out, as_threads(op, threads))
 

@@ -16,7 +16,7 @@ from .pooling import max_gradient
 def _adaptive_avg_gradient(
     op: str, rank: int, grad_output: Any, input_size: Any, out: Any, threads: Any
 ) -> np.ndarray:
-    gradient = as_operand(op, "grad_output", grad_output)
+    gradient = as_operand(op, "grad_output", grad_output, True)
     shape = as_shape(op, "input_size", input_size)
     geometry = adaptive(op, rank, shape, gradient.shape[-rank:])
     return pooling.avg_pool_input(op, geometry, gradient, False, None, out, as_threads(op, threads))
@@ -26,8 +26,8 @@ def _max_unpool_gradient(
     op: str, rank: int, grad_output: Any, indices: Any, out: Any
 ) -> np.ndarray:
     gradient, places = (
-        as_operand(op, "grad_output", grad_output),
-        as_operand(op, "indices", indices),
+        as_operand(op, "grad_output", grad_output, True),
+        as_operand(op, "indices", indices, True),
     )
     geometry = adaptive(op, rank, gradient.shape, places.shape[-rank:])
     return pooling.take(op, geometry, gradient, places, out)

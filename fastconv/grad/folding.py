@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import folding
 from ..arrays import as_operand, check_out
+from ..device import cuda
 from ..functional.folding import as_borders
 
 
@@ -45,8 +46,10 @@ def pad(
     array([  1,  12, 103])
     """
     op = "grad.pad"
-    gradient = as_operand(op, "grad_output", grad_output)
+    gradient = as_operand(op, "grad_output", grad_output, True)
     pairs = as_borders(op, pad, gradient.shape, mode, padded=True)
+    if type(gradient) is not np.ndarray:
+        return cuda("functional").pad_input(op, gradient, pairs, mode, out)
     if out is not None:
         shape = tuple(size - sum(pair) for size, pair in zip(gradient.shape, pairs))
         check_out(op, out, shape, gradient.dtype, gradient)

@@ -22,7 +22,7 @@ def _lp_gradient(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    operands = {name: as_operand(op, name, array) for name, array in arrays.items()}
+    operands = {name: as_operand(op, name, array, True) for name, array in arrays.items()}
     geometry = sliding(op, rank, operands["input"].shape, options)
     norm, threads = as_norm(op, norm_type), as_threads(op, threads)
     return pooling.lp_pool_input(op, geometry, operands, norm, out, threads)

@@ -29,8 +29,8 @@ def max_gradient(
 ) -> np.ndarray:
     """The gradient of the maxima at `indices`, of windows of any kind."""
     gradient, places = (
-        as_operand(op, "grad_output", grad_output),
-        as_operand(op, "indices", indices),
+        as_operand(op, "grad_output", grad_output, True),
+        as_operand(op, "indices", indices, True),
     )
     geometry = _bins(op, rank, gradient, input_size)
     return pooling.put(op, geometry, gradient, places, True, out, as_threads(op, threads))
@@ -47,7 +47,7 @@ def _avg_gradient(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    gradient = as_operand(op, "grad_output", grad_output)
+    gradient = as_operand(op, "grad_output", grad_output, True)
     geometry = sliding(op, rank, as_shape(op, "input_size", input_size), options)
     padded = as_flag(op, "count_include_pad", count_include_pad)
     extras = (padded, as_divisor(op, divisor_override), out)
