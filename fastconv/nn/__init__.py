@@ -22,14 +22,15 @@ A linear model learns y = 2 x from two samples:
 array([[20.]], dtype=float32)
 """
 
-from fastconv.nn import init
+from fastconv.nn import init, schedules
 from fastconv.nn.activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from fastconv.nn.convolution import Conv1d, Conv2d, Conv3d
+from fastconv.nn.history import History
 from fastconv.nn.layer import Layer, Parameter
 from fastconv.nn.linear import Dropout, Flatten, Linear
 from fastconv.nn.losses import cross_entropy, mse_loss
 from fastconv.nn.normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from fastconv.nn.optim import SGD, Adam, AdamW, Optimizer
+from fastconv.nn.optim import SGD, Adam, AdamW, Optimizer, clip_gradients
 from fastconv.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -41,9 +42,10 @@ from fastconv.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from fastconv.nn.profile import Profile
 from fastconv.nn.sequential import Concat, Residual, Sequential
 from fastconv.nn.summary import Summary
-from fastconv.nn.training import History, evaluate, fit, predict
+from fastconv.nn.training import evaluate, fit, predict
 from fastconv.nn.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "MaxPool3d",
     "Optimizer",
     "Parameter",
+    "Profile",
     "ReLU",
     "Residual",
     "Sequential",
@@ -85,10 +88,12 @@ __all__ = [
     "Sigmoid",
     "Summary",
     "Tanh",
+    "clip_gradients",
     "cross_entropy",
     "evaluate",
     "fit",
     "init",
     "mse_loss",
     "predict",
+    "schedules",
 ]

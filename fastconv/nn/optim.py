@@ -153,6 +153,53 @@ class Optimizer:
         return float(value)
 
 
+def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
+    """Shrink all gradients alike if their common norm is larger than `max_norm`.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those without a gradient are left out.
+    max_norm : float
+        Above 0.
+
+    Returns
+    -------
+    float
+        The norm before: the root of the sum of the squares of all gradients. Where it is infinite
+        or NaN nothing is changed.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is not positive.
+
+    References
+    ----------
+    .. [1] R. Pascanu et al., "On the difficulty of training recurrent neural networks", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> first, second = nn.Parameter([0.0]), nn.Parameter([0.0])
+    >>> first.grad, second.grad = np.array([3.0]), np.array([4.0])
+    >>> nn.clip_gradients([first, second], 1.0)
+    5.0
+    >>> first.grad, second.grad
+    (array([0.6]), array([0.8]))
+    """
+    if not max_norm > 0:
+        raise ValueError(f"clip_gradients: max_norm must be positive, not {max_norm}")
+    found = [(p, p.grad) for p in parameters if p.grad is not None]
+    squares = (float(np.sum(np.square(gradient, dtype=np.float64))) for _, gradient in found)
+    norm = math.sqrt(sum(squares))
+    if max_norm < norm < math.inf:
+        for parameter, gradient in found:
+            parameter.grad = gradient * gradient.dtype.type(max_norm / norm)
+    return norm
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum if wanted.
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastconv.nn.training import History
+    from fastconv.nn.history import History
 
 _REFRESH = 0.1  # seconds between two updates of the numbers behind the bar
 

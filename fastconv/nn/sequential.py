@@ -76,6 +76,9 @@ class Sequential(Layer):
     array([[4., 4., 4.]], dtype=float32)
     """
 
+    # While a training is profiled: what takes the times, and what the names of layers begin with.
+    profile: tuple[Any, str] | None = None
+
     def __init__(self, *layers: Layer, **named_layers: Layer) -> None:
         self._layers: dict[str, Layer] = {str(index): layer for index, layer in enumerate(layers)}
         for name in named_layers:
@@ -90,9 +93,19 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:
         """The layers' forward passes, first to last."""
-        for layer in self._layers.values():
-            x = layer.forward(x)
+        for name, layer in self._layers.items():
+            x = self._timed(name, layer, False, layer.forward, x)
         return x
+
+    def _timed(
+        self, name: str, layer: Layer, backward: bool, call: Any, *args: Any, **options: Any
+    ) -> Any:
+        """The result of a pass of a layer, whose time is taken while a training is profiled."""
+        if self.profile is None or isinstance(layer, Sequential):
+            return call(*args, **options)
+        profile, prefix = self.profile
+        kind = type(layer).__name__
+        return profile.timed_layer(f"{prefix}{name}", kind, backward, call, *args, **options)
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """The layers' backward passes, last to first.
@@ -100,19 +113,21 @@ class Sequential(Layer):
         Without `input_gradient` it stops at the first layer that has parameters, whose input
         gradient is not computed either. See `Layer.backward`.
         """
-        layers = list(self._layers.values())
+        layers = list(self._layers.items())
         stop = 0 if input_gradient else self._first_trained(layers)
         flowing: Any = gradient
-        for layer in reversed(layers[stop + 1 :]):
-            flowing = layer.backward(flowing)
+        for name, layer in reversed(layers[stop + 1 :]):
+            flowing = self._timed(name, layer, True, layer.backward, flowing)
         if stop < len(layers):
-            flowing = layers[stop].backward(flowing, input_gradient=input_gradient)
+            name, layer = layers[stop]
+            options = {"input_gradient": input_gradient}
+            flowing = self._timed(name, layer, True, layer.backward, flowing, **options)
         return flowing if input_gradient else None
 
     @staticmethod
-    def _first_trained(layers: list[Layer]) -> int:
+    def _first_trained(layers: list[tuple[str, Layer]]) -> int:
         """Index of the first layer with parameters; the number of layers if there is none."""
-        for index, layer in enumerate(layers):
+        for index, (_, layer) in enumerate(layers):
             if any(True for _ in layer.parameters()):
                 return index
         return len(layers)

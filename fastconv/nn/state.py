@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -102,19 +103,7 @@ def save(layer: Layer, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     """
-    target = Path(path)
-    # safetensors writes the memory of an array as it lies, so each must be contiguous.
-    arrays = {name: np.asarray(array, order="C") for name, array in layer.named_arrays()}
-    content = _safetensors().save(arrays)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write(path, dict(layer.named_arrays()), {})
 
 
 def load(
@@ -131,13 +120,41 @@ def load(
     ValueError
         If it is no safetensors file, or does not fit the model.
     """
+    arrays, _ = read(path)
+    return load_state_dict(layer, arrays, strict)
+
+
+def write(
+    path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: dict[str, str]
+) -> None:
+    """Write arrays and texts to a safetensors file, replacing it at once or not at all."""
+    target = Path(path)
+    # safetensors writes the memory of an array as it lies, so each must be contiguous.
+    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content = _safetensors().save(dense, metadata=metadata or None)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays and texts of a safetensors file; ValueError if it is none."""
     safetensors = _safetensors()
     content = Path(path).read_bytes()
     try:
         arrays = safetensors.load(content)
+        # The file begins with the length of its JSON header, whose one entry of texts this is.
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     except Exception as error:  # its reader raises several types, one of them its own
         raise ValueError(f"load: {path} cannot be read as a safetensors file: {error}") from error
-    return load_state_dict(layer, arrays, strict)
+    return arrays, metadata
 
 
 def _safetensors() -> Any:

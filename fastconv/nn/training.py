@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv.arguments import as_int
+from fastconv.data.batching import scaled
+from fastconv.nn import checkpoint as checkpoints
+from fastconv.nn.history import History, Meter
 from fastconv.nn.init import Random
 from fastconv.nn.layer import Array, Layer
 from fastconv.nn.losses import cross_entropy
-from fastconv.nn.optim import Optimizer
+from fastconv.nn.optim import Optimizer, clip_gradients
+from fastconv.nn.profile import Profile, profiling
 from fastconv.nn.progress import Progress
+from fastconv.nn.schedules import Schedule
 
 Loss = Callable[[Array, Array], tuple[float, Array]]
-
-
-@dataclass
-class History:
-    """Course of a training. Each list has one entry per finished epoch, `batch_loss` one per batch.
-
-    The accuracies stay empty where the targets are no classes, the validation lists where there is
-    no validation set.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    images_per_second: list[float] = field(default_factory=list)
-    batch_loss: list[float] = field(default_factory=list, repr=False)
-
-    def add_epoch(self, meter: _Meter, seconds: float) -> None:
-        """Enter the training of one epoch; the time of the validation is not in `seconds`."""
-        self.loss.append(meter.loss)
-        if meter.accuracy is not None:
-            self.accuracy.append(meter.accuracy)
-        self.seconds.append(seconds)
-        self.images_per_second.append(meter.count / seconds)
-
-    def add_validation(self, meter: _Meter) -> None:
-        """Enter the validation of one epoch."""
-        self.validation_loss.append(meter.loss)
-        if meter.accuracy is not None:
-            self.validation_accuracy.append(meter.accuracy)
 
 
 def fit(
@@ -62,10 +37,15 @@ def fit(
     optimizer: Optimizer,
     validation: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     loss: Loss = cross_entropy,
-    schedule: Callable[[float], float] | None = None,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    patience: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     shuffle: bool = True,
     rng: Random = None,
-    progress: bool | None = True,
+    progress: bool | None = None,
+    profile: bool = False,
 ) -> History:
     """Train `model` by stochastic gradient descent on batches.
 
@@ -90,13 +70,27 @@ def fit(
     schedule : callable, optional
         Before each batch ``optimizer.lr`` is set to its first value times ``schedule(done)``, where
         `done` runs from 0 to 1 over the whole training. At the end the first value is back.
+        `fastconv.nn.schedules` makes the usual ones.
+    clip_norm : float, optional
+        Largest norm of the gradients, see `clip_gradients`.
+    patience : int, optional
+        Stop early: after so many epochs in a row without a smaller validation loss. Then, and at
+        the end, the model is put back to its best epoch. Needs `validation`.
+    checkpoint : path, optional
+        File that is written before the first epoch and after each one: the old file stays until the
+        new one is complete. Needs safetensors.
+    resume : bool, default False
+        Go on from the `checkpoint`, if there is one, to the same bits that the training would have
+        reached without the interruption. An epoch that was interrupted is begun anew.
     shuffle : bool, default True
         Whether each epoch draws a new order.
     rng : numpy.random.Generator or int, optional
         Source of the order.
-    progress : bool or None, default True
-        True shows a bar where tqdm is installed and stderr is a terminal, else writes one line per
-        epoch to stderr; None shows the bar or nothing; False nothing.
+    progress : bool or None, default None
+        None shows a bar where tqdm is installed and stderr is a terminal, and is silent elsewhere;
+        True writes one line per epoch to stderr where no bar can be shown; False shows nothing.
+    profile : bool, default False
+        Take the times of the phases and layers: ``print(history.profile)``.
 
     Returns
     -------
@@ -105,9 +99,11 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If sizes do not fit each other, or images are of another type.
+        If sizes or options do not fit each other, images are of another type, or the checkpoint is
+        one of another training.
     KeyboardInterrupt
-        Passed on. The model is usable then: in evaluation mode, with the parameters reached so far.
+        Passed on. The model is usable then: in evaluation mode, with the parameters reached so far;
+        and the checkpoint is that of the last whole epoch.
 
     Examples
     --------
@@ -120,7 +116,7 @@ def fit(
     >>> model.weight.data = [[1.0]]
     >>> x = np.array([[1.0], [2.0]], np.float32)
     >>> history = nn.fit(model, x, 3 * x, epochs=2, batch_size=2, loss=nn.mse_loss,
-    ...                  optimizer=nn.SGD(model.parameters(), lr=0.1), progress=False)
+    ...                  optimizer=nn.SGD(model.parameters(), lr=0.1))
     >>> history.loss
     [10.0, 2.5]
     >>> model.weight.data
@@ -130,33 +126,153 @@ def fit(
     held_out = None if validation is None else _samples("fit", *validation)
     epochs = as_int("fit", "epochs", epochs, at_least=1)
     size = as_int("fit", "batch_size", batch_size, at_least=1)
+    _check_options(clip_norm, patience, held_out, checkpoint, resume)
     generator = np.random.default_rng(rng)
-    first_rate, history = optimizer.lr, History()
+    keeper = _Keeper(model, optimizer, generator, checkpoint, patience)
+    keeper.settings = {"batch_size": size, "samples": len(samples), "shuffle": bool(shuffle)}
+    history = keeper.begin(resume)
+    history.profile = Profile() if profile else None
+    step = _Step(model, optimizer, loss, clip_norm, history.profile)
+    first_rate = optimizer.lr
     reports = Progress(progress, epochs, len(samples))
     try:
-        for epoch in range(epochs):
+        for epoch in range(len(history.loss), epochs):
+            if keeper.exhausted(history):
+                break
             order = generator.permutation(len(samples)) if shuffle else np.arange(len(samples))
-            meter = _Meter()
+            meter = Meter()
             model.train()
             reports.start(epoch + 1)
             started = time.perf_counter()
-            for batch, wanted in _batches(samples, targets, order, size, _dtype(model)):
-                if schedule is not None:
-                    optimizer.lr = first_rate * schedule(
-                        (epoch + meter.count / len(order)) / epochs
-                    )
-                history.batch_loss.append(_step(model, optimizer, loss, batch, wanted, meter))
-                reports.advance(len(batch), meter.loss, meter.accuracy)
+            batches = _batches(samples, targets, order, size, _dtype(model))
+            with profiling(model, history.profile):
+                while (pair := step.next_batch(batches)) is not None:
+                    if schedule is not None:
+                        done = (epoch + meter.count / len(order)) / epochs
+                        optimizer.lr = first_rate * schedule(done)
+                    history.batch_loss.append(step(*pair, meter))
+                    reports.advance(len(pair[1]), meter.loss, meter.accuracy)
             history.add_epoch(meter, time.perf_counter() - started)
             if held_out is not None:
                 history.add_validation(_measure(model, *held_out, size, loss))
+            optimizer.lr = first_rate
+            keeper.keep(history)
             reports.finish(epoch + 1, history)
+        keeper.restore()
     finally:
         reports.close()
         optimizer.lr = first_rate
         optimizer.zero_grad()
         model.eval()
     return history
+
+
+def _check_options(
+    clip_norm: float | None, patience: int | None, held_out: Any, checkpoint: Any, resume: bool
+) -> None:
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"fit: clip_norm must be positive, not {clip_norm}")
+    if patience is not None:
+        as_int("fit", "patience", patience, at_least=1)
+        if held_out is None:
+            raise ValueError(f"fit: patience={patience} needs a validation set")
+    if resume and checkpoint is None:
+        raise ValueError("fit: resume=True needs checkpoint=, the file to go on from")
+
+
+class _Keeper:
+    """What outlives an epoch: the checkpoint, and the best state for early stopping."""
+
+    settings: dict[str, Any]
+
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: Optimizer,
+        order: np.random.Generator,
+        path: str | os.PathLike[str] | None,
+        patience: int | None,
+    ) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._sources = checkpoints.generators(model, order)
+        self._path, self._patience = path, patience
+        self._best: dict[str, Array] | None = None
+
+    def begin(self, resume: bool) -> History:
+        """The history so far: a new one, or that of the checkpoint."""
+        if self._path is None:
+            return History()
+        if resume and Path(self._path).exists():
+            places = self._model, self._optimizer, self._sources
+            history, self._best = checkpoints.read(self._path, *places, self.settings)
+            return history
+        history = History()
+        self._write(history)
+        return history
+
+    def keep(self, history: History) -> None:
+        """After an epoch."""
+        if self._patience is not None and history.best_epoch == len(history.loss) - 1:
+            self._best = self._model.state_dict()
+        if self._path is not None:
+            self._write(history)
+
+    def _write(self, history: History) -> None:
+        assert self._path is not None
+        parts = self._model, self._optimizer, self._sources, history, self._best, self.settings
+        checkpoints.write(self._path, *parts)
+
+    def exhausted(self, history: History) -> bool:
+        """Whether too many epochs in a row have not been better."""
+        if self._patience is None:
+            return False
+        return len(history.loss) - 1 - history.best_epoch >= self._patience
+
+    def restore(self) -> None:
+        """Back to the best epoch, if one was looked for."""
+        if self._best is not None:
+            self._model.load_state_dict(self._best)
+
+
+class _Step:
+    """One batch forward, backward and into the parameters."""
+
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: Optimizer,
+        loss: Loss,
+        clip_norm: float | None,
+        profile: Profile | None,
+    ) -> None:
+        self._model, self._optimizer, self._loss = model, optimizer, loss
+        self._clip_norm, self._profile = clip_norm, profile
+
+    def _timed(self, phase: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if self._profile is None:
+            return call(*args, **options)
+        return self._profile.timed(phase, call, *args, **options)
+
+    def next_batch(self, batches: Iterator[tuple[Array, Array]]) -> tuple[Array, Array] | None:
+        """The next batch, None after the last one."""
+        return self._timed("data", next, batches, None)
+
+    def __call__(self, batch: Array, targets: Array, meter: Meter) -> float:
+        """Learn from a batch; returns its loss."""
+        self._optimizer.zero_grad()
+        output = self._timed("forward", self._model.forward, batch)
+        value, gradient = self._timed("loss", self._loss, output, targets)
+        self._timed("backward", self._model.backward, gradient, input_gradient=False)
+        self._timed("optimizer", self._update)
+        if self._profile is not None:
+            self._profile.batches += 1
+        meter.add(value, output, targets)
+        return value
+
+    def _update(self) -> None:
+        if self._clip_norm is not None:
+            clip_gradients(self._optimizer.parameters, self._clip_norm)
+        self._optimizer.step()
 
 
 def predict(model: Layer, images: npt.ArrayLike, *, batch_size: int = 256) -> Array:
@@ -191,7 +307,7 @@ def predict(model: Layer, images: npt.ArrayLike, *, batch_size: int = 256) -> Ar
     size = as_int("predict", "batch_size", batch_size, at_least=1)
     with _evaluating(model):
         chunks = (samples[start : start + size] for start in range(0, len(samples), size))
-        return np.concatenate([model(_converted(chunk, _dtype(model))) for chunk in chunks])
+        return np.concatenate([model(scaled(chunk, _dtype(model))) for chunk in chunks])
 
 
 def evaluate(
@@ -238,49 +354,8 @@ def evaluate(
     return meter.loss, meter.accuracy
 
 
-class _Meter:
-    """Running means over samples."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._loss = 0.0
-        self._hits: float | None = 0.0
-
-    def add(self, loss: float, output: Array, targets: Array) -> None:
-        """One batch: its mean loss, the outputs (N, C, ...) and what they should be."""
-        size = len(targets)
-        self.count += size
-        self._loss += loss * size
-        if self._hits is None or targets.dtype.kind not in "iu" or output.ndim != targets.ndim + 1:
-            self._hits = None
-        else:
-            right = int(np.count_nonzero(output.argmax(axis=1) == targets))
-            self._hits += right * size / targets.size
-
-    @property
-    def loss(self) -> float:
-        return self._loss / self.count
-
-    @property
-    def accuracy(self) -> float | None:
-        return None if self._hits is None else self._hits / self.count
-
-
-def _step(
-    model: Layer, optimizer: Optimizer, loss: Loss, batch: Array, targets: Array, meter: _Meter
-) -> float:
-    """One batch forward, backward and into the parameters; returns its loss."""
-    optimizer.zero_grad()
-    output = model.forward(batch)
-    value, gradient = loss(output, targets)
-    model.backward(gradient, input_gradient=False)
-    optimizer.step()
-    meter.add(value, output, targets)
-    return value
-
-
-def _measure(model: Layer, samples: Array, targets: Array, size: int, loss: Loss) -> _Meter:
-    meter = _Meter()
+def _measure(model: Layer, samples: Array, targets: Array, size: int, loss: Loss) -> Meter:
+    meter = Meter()
     order = np.arange(len(samples))
     with _evaluating(model):
         for batch, wanted in _batches(samples, targets, order, size, _dtype(model)):
@@ -324,14 +399,7 @@ def _batches(
 ) -> Iterator[tuple[Array, Array]]:
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        yield _converted(samples[chosen], dtype), targets[chosen]
-
-
-def _converted(batch: Array, dtype: np.dtype[Any]) -> Array:
-    """Images in the model's dtype, from 0..255 to 0..1 if they were bytes."""
-    if batch.dtype == np.uint8:
-        return np.divide(batch, dtype.type(255), dtype=dtype)
-    return batch.astype(dtype, copy=False)
+        yield scaled(samples[chosen], dtype), targets[chosen]
 
 
 def _dtype(model: Layer) -> np.dtype[Any]:
