@@ -3,8 +3,7 @@
 A recipe is what remains of a call of a door once everything is decided: a list of launches whose
 operands are arrays of the call or places in scratch memory. Compiled code looks it up by the words
 that describe the call (shapes, strides, numbers) and performs it; the first call with new words
-has it made by Python. Recipes are int64 arrays, read by many threads and never changed, apart from
-a word that counts who is using them.
+has it made by Python. Recipes are int64 arrays that many threads read and none changes.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from .compile import OPTIONS, Kernel, cached, compiled
 from .memory import OPERANDS, call, set_word, word, words_of
 from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 
-# Words of a recipe: the kernel that performs it, how many calls use it now, the words it is found
-# by, its table of results, its steps, its scratch memory: bytes, and which base it becomes; words
-# at the start of that by which kernels report a failure, and what explains it to the caller.
-(R_PERFORM, R_USERS, R_KEY_AT, R_KEY_COUNT, R_RESULTS_AT, R_STEPS_AT, R_STEPS) = range(7)
-(R_WORK, R_WORK_BASE, R_FAILURES, R_EXPLAIN, R_SPREAD, R_SERIAL_AT, R_WORDS) = range(7, 14)
+# Words of a recipe: the kernel that performs it, the words it is found by, its table of results,
+# its steps, its scratch memory: bytes, and which base it becomes; words at the start of that by
+# which kernels report a failure, and what explains it to the caller.
+(R_PERFORM, R_KEY_AT, R_KEY_COUNT, R_RESULTS_AT, R_STEPS_AT, R_STEPS) = range(6)
+(R_WORK, R_WORK_BASE, R_FAILURES, R_EXPLAIN, R_SPREAD, R_STATE, R_WORDS) = range(6, 13)
 
 # Words of a step, then for each operand a base (an array of the call, scratch memory, or NUMBER)
 # and what is added to it.
@@ -30,12 +29,18 @@ from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 STEP_WORDS = S_OPERANDS + 2 * OPERANDS
 NUMBER = -1
 
-# Words that all threads share. The first two are an agreement with machine code that users keep in
-# caches of their own, and so must never move.
-(FIND, PREPARE, SEARCHING, SLOTS_AT, SLOTS, SERIAL, STATE_WORDS) = range(7)
+# Words that all threads share. The first two, the arguments of what they point to, and the answers
+# below are an agreement with machine code in users' caches, and so must never change.
+(FIND, PREPARE, SLOTS_AT, SLOTS, USERS_AT, SERIAL, STATE_WORDS) = range(7)
 
-# Words of a failure: what kind, and the message, an address and a length.
-(F_KIND, F_TEXT, F_LENGTH, FAILURE_WORDS) = range(4)
+# How many calls are using recipes now is counted on some cache lines, so that threads, of which
+# each takes one by its stack, do not wait for each other.
+LINES, LINE_WORDS = 64, 8
+
+# Words that a call keeps for answers: its recipe, the line it is counted on (NONE: not yet), and
+# what failed: the kind, and the message as address and length.
+(A_RECIPE, A_LINE, A_KIND, A_TEXT, A_LENGTH, ANSWER_WORDS) = range(6)
+NONE = -1
 (NO_FAILURE, VALUE_ERROR, TYPE_ERROR, MEMORY_ERROR, OTHER_ERROR) = range(5)
 
 
@@ -70,14 +75,22 @@ def _search(state: int, key: int, count: int) -> int:
         at = (at + 1) & mask
 
 
-def find(element: Any, state: int, result: int, key: int, count: int, thread: int) -> None:
-    """result[0] = the recipe of a key, which now has one user more, or 0."""
-    atomic_add(state, SEARCHING, 1)
-    recipe = _search(state, key, count)
-    if recipe:
-        atomic_add(recipe, R_USERS, 1)
-    atomic_add(state, SEARCHING, -1)
-    set_word(result, 0, recipe)
+def find(element: Any, state: int, answer: int, key: int, count: int, thread: int) -> None:
+    """The recipe of a key, or 0, as an answer; the call is counted until it leaves."""
+    line = ((answer >> 12) * 0x9E3779B1 >> 16) % LINES
+    set_word(answer, A_LINE, line)
+    atomic_add(word(state, USERS_AT), line * LINE_WORDS, 1)
+    set_word(answer, A_RECIPE, _search(state, key, count))
+
+
+@compiled
+def _leave(state: int, answer: int) -> None:
+    atomic_add(word(state, USERS_AT), word(answer, A_LINE) * LINE_WORDS, -1)
+
+
+def leave(element: Any, state: int, answer: int, begin: int, end: int, thread: int) -> None:
+    """Count a call no longer."""
+    _leave(state, answer)
 
 
 def place(element: Any, state: int, recipe: int, begin: int, end: int, thread: int) -> None:
@@ -95,25 +108,20 @@ def forget(element: Any, state: int, operands: int, begin: int, end: int, thread
         set_atomic_word(word(state, SLOTS_AT), at, 0)
 
 
-def leave(element: Any, recipe: int, operands: int, begin: int, end: int, thread: int) -> None:
-    """Give a recipe back."""
-    atomic_add(recipe, R_USERS, -1)
-
-
-def perform(element: Any, recipe: int, bases: int, failure: int, begin: int, thread: int) -> None:
-    """Do the steps of a recipe on arrays whose addresses are `bases`, and give the recipe back."""
+def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thread: int) -> None:
+    """Do the steps of a recipe on arrays whose addresses are `bases`, and leave."""
     size, block = word(recipe, R_WORK), 0
     if size:
         block = allocate(size + 64)
         if block == 0:
-            set_word(failure, F_KIND, MEMORY_ERROR)
-            atomic_add(recipe, R_USERS, -1)
+            set_word(answer, A_KIND, MEMORY_ERROR)
+            _leave(word(recipe, R_STATE), answer)
             return
         work = (block + 63) // 64 * 64
         set_word(bases, word(recipe, R_WORK_BASE), work)
         for i in range(word(recipe, R_FAILURES)):
             set_word(work, i, 0)
-    serial = word(word(recipe, R_SERIAL_AT), 0)
+    serial = word(word(recipe, R_STATE), SERIAL)
     for number in range(word(recipe, R_STEPS)):
         step = recipe + 8 * (word(recipe, R_STEPS_AT) + number * STEP_WORDS)
         operands = words_of(
@@ -141,8 +149,8 @@ def perform(element: Any, recipe: int, bases: int, failure: int, begin: int, thr
             failed |= word(word(bases, word(recipe, R_WORK_BASE)), i)
         release(block)
         if failed:
-            call(word(recipe, R_EXPLAIN), recipe, bases, failure, 0, 0)
-    atomic_add(recipe, R_USERS, -1)
+            call(word(recipe, R_EXPLAIN), recipe, bases, answer, 0, 0)
+    _leave(word(recipe, R_STATE), answer)
 
 
 @compiled

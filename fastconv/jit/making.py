@@ -17,7 +17,7 @@ import numpy as np
 from .. import functional, grad
 from ..cpu import launch
 from ..cpu.program import Notes, Program, Unwritten, rehearsal
-from .table import Bases, Recipe, bases_at, keep, known
+from .table import Bases, Recipe, bases_at
 from .words import Reader, arrays_in, view
 
 # Words of a key before those of the arguments, see `site`.
@@ -35,27 +35,27 @@ def door_named(name: str) -> Callable[..., Any]:
     return getattr(grad if package else functional, last)
 
 
-def make(text: str, key: np.ndarray, bases: int) -> int:
-    """The address of a recipe for a call with this description and key; raises what the door does.
+def make(text: str, key: np.ndarray, bases: int, known: Callable[[], int]) -> Recipe | int:
+    """A recipe for a call with this description and key; raises what the door does.
 
-    The arrays of the call are at the addresses `bases`.
+    See `table.bind`.
     """
     call = _Call(_described(text), key)
     if not call.has_out:
-        found = known(key)  # another thread may have been first
+        found = known()  # another thread may have been first
         if found:
             return found
     arguments, arrays = call.arguments(bases_at(bases, call.arrays))
     with np.errstate(all="ignore"), rehearsal() as notes:
         results = _as_tuple(call.door(**arguments))
-    found = known(key)
+    found = known()
     if found:
         return found
     new = results[1:] if call.has_out else results
     program = _written(call, notes, arrays, results, _threads(arguments.get("threads")))
     rows = [call.row(result, number) for number, result in enumerate(new)]
     handler = functools.partial(call.perform, [row[1:] for row in rows], [r.dtype for r in new])
-    return keep(Recipe(key, len(arrays) + len(new), rows, program, handler))
+    return Recipe(key, len(arrays) + len(new), rows, program, handler)
 
 
 def _written(

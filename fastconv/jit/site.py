@@ -17,13 +17,14 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from ..cpu.recipe import (
-    F_KIND,
-    F_LENGTH,
-    F_TEXT,
-    FAILURE_WORDS,
+    A_KIND,
+    A_LENGTH,
+    A_RECIPE,
+    A_TEXT,
     FIND,
     MEMORY_ERROR,
     NO_FAILURE,
+    NONE,
     PREPARE,
     R_PERFORM,
     R_RESULTS_AT,
@@ -34,7 +35,7 @@ from .table import SYMBOL, stamp
 
 i8, i32, i64, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
 KERNEL = ir.FunctionType(ir.VoidType(), [pointer] + [i64] * 5)
-MAKER = ir.FunctionType(i64, [i64] * 6)
+MAKER = ir.FunctionType(ir.VoidType(), [i64] * 6)
 
 _RAISED = ((VALUE_ERROR, ValueError), (TYPE_ERROR, TypeError), (MEMORY_ERROR, MemoryError))
 
@@ -129,23 +130,23 @@ class _Site:
         key, count = self._table(self.words), i64(len(self.words))
         # Scratch memory becomes one base more.
         bases = self._table([*self.addresses, *[i64(0)] * (len(results) + 1)])
-        failure, found = self._table([i64(NO_FAILURE)] * FAILURE_WORDS), self._table([i64(0)])
+        answer = self._table([i64(word) for word in (0, NONE, NO_FAILURE, 0, 0)])
         state = self._shared_words()
         finder = self._word(state, FIND)
         asked = b.icmp_signed("!=", finder, i64(0))
         if suspicious is not None:
             asked = b.and_(asked, b.not_(suspicious))
         with b.if_then(asked):
-            places = [self._address(table) for table in (state, found, key)]
+            places = [self._address(table) for table in (state, answer, key)]
             self._call(finder, [*places, count])
-        with b.if_then(b.icmp_signed("==", b.load(found, typ=i64), i64(0)), likely=False):
+        unknown = b.icmp_signed("==", self._word(answer, A_RECIPE), i64(0))
+        with b.if_then(unknown, likely=False):
             text = cgutils.global_constant(b, "fastconv_call", cgutils.make_bytearray(self.text))
             maker = b.inttoptr(self._word(state, PREPARE), MAKER.as_pointer())
             arguments = [b.ptrtoint(text, i64), i64(len(self.text)), self._address(key), count]
-            arguments += [self._address(bases), self._address(failure)]
-            b.store(b.call(maker, arguments), found)
-            self._raise(failure)
-        recipe = b.load(found, typ=i64)
+            b.call(maker, [*arguments, self._address(bases), self._address(answer)])
+            self._raise(answer)
+        recipe = self._word(answer, A_RECIPE)
         table = b.inttoptr(self._word(b.inttoptr(recipe, pointer), R_RESULTS_AT), pointer)
         made, at = [], 0
         for index, kind in enumerate(results):
@@ -154,8 +155,8 @@ class _Site:
             b.store(data, self._cell(bases, len(self.addresses) + index))
             at += 1 + 2 * kind.ndim
         performer = self._word(b.inttoptr(recipe, pointer), R_PERFORM)
-        self._call(performer, [recipe, self._address(bases), self._address(failure)])
-        self._raise(failure)
+        self._call(performer, [recipe, self._address(bases), self._address(answer)])
+        self._raise(answer)
         return [array._getvalue() for array in made]
 
     def _allocate(self, kind: Any, table: Any, at: int) -> Any:
@@ -174,14 +175,14 @@ class _Site:
         )
         return array
 
-    def _raise(self, failure: Any) -> None:
-        """Raise what `failure` tells of, if anything."""
+    def _raise(self, answer: Any) -> None:
+        """Raise what an answer tells of, if anything."""
         b = self.builder
-        kind = self._word(failure, F_KIND)
+        kind = self._word(answer, A_KIND)
         with b.if_then(b.icmp_signed("!=", kind, i64(NO_FAILURE)), likely=False):
             message = cgutils.create_struct_proxy(types.unicode_type)(self.context, b)
-            message.data = b.inttoptr(self._word(failure, F_TEXT), message.data.type)
-            message.length = self._word(failure, F_LENGTH)
+            message.data = b.inttoptr(self._word(answer, A_TEXT), message.data.type)
+            message.length = self._word(answer, A_LENGTH)
             message.kind, message.is_ascii = message.kind.type(1), message.is_ascii.type(1)
             message.hash = message.hash.type(-1)
             text = message._getvalue()

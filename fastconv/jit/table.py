@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from llvmlite import binding
@@ -25,15 +26,20 @@ from ..cpu import launch
 from ..cpu.memory import address_of
 from ..cpu.program import NUMBER, WORK, Place, Program, Step
 from ..cpu.recipe import (
-    F_KIND,
-    F_LENGTH,
-    F_TEXT,
-    FAILURE_WORDS,
+    A_KIND,
+    A_LENGTH,
+    A_LINE,
+    A_RECIPE,
+    A_TEXT,
+    ANSWER_WORDS,
     FIND,
     FINDING,
     FORGETTING,
     LEAVING,
+    LINE_WORDS,
+    LINES,
     MEMORY_ERROR,
+    NONE,
     OTHER_ERROR,
     PERFORMING,
     PLACING,
@@ -44,16 +50,14 @@ from ..cpu.recipe import (
     R_KEY_COUNT,
     R_PERFORM,
     R_RESULTS_AT,
-    R_SERIAL_AT,
     R_SPREAD,
+    R_STATE,
     R_STEPS,
     R_STEPS_AT,
-    R_USERS,
     R_WORDS,
     R_WORK,
     R_WORK_BASE,
     S_OPERANDS,
-    SEARCHING,
     SERIAL,
     SLOTS,
     SLOTS_AT,
@@ -61,6 +65,7 @@ from ..cpu.recipe import (
     STATE_WORDS,
     STEP_WORDS,
     TYPE_ERROR,
+    USERS_AT,
     VALUE_ERROR,
 )
 from ..precision import when_changed
@@ -83,7 +88,12 @@ _PLACE = "int64"  # under which type kernels that meet no elements are compiled
 
 _words = np.zeros(STATE_WORDS, np.int64)
 _slots = np.zeros(2 * MOST_RECIPES, np.int64)
-_words[SLOTS_AT], _words[SLOTS] = address_of(_slots), len(_slots)
+_users = np.zeros(LINES * LINE_WORDS, np.int64)
+_words[SLOTS_AT], _words[SLOTS], _words[USERS_AT] = (
+    address_of(_slots),
+    len(_slots),
+    address_of(_users),
+)
 binding.add_symbol(SYMBOL, address_of(_words))
 
 
@@ -121,9 +131,9 @@ class Recipe:
         self.results = np.array(table or [0], np.int64)
         steps = [] if program is None else [self._step(step) for step in program.steps]
         self.words = w = np.array([*[0] * R_WORDS, *(n for step in steps for n in step)], np.int64)
-        w[R_USERS], w[R_KEY_AT], w[R_KEY_COUNT] = 1, address_of(key), len(key)
+        w[R_KEY_AT], w[R_KEY_COUNT] = address_of(key), len(key)
         w[R_RESULTS_AT], w[R_STEPS_AT], w[R_STEPS] = address_of(self.results), R_WORDS, len(steps)
-        w[R_EXPLAIN], w[R_SERIAL_AT] = _handle_address, address_of(_words) + 8 * SERIAL
+        w[R_EXPLAIN], w[R_STATE] = _handle_address, address_of(_words)
         w[R_WORK_BASE] = arrays
         w[R_PERFORM] = _handle_address
         if program is not None:
@@ -142,44 +152,48 @@ class Recipe:
 
 
 _recipes: dict[int, Recipe] = {}
-_retired: list[Recipe] = []
 _texts: deque[np.ndarray] = deque(maxlen=256)  # messages that compiled code may still read
 _lock = threading.RLock()
 
 
-def keep(recipe: Recipe) -> int:
-    """Let compiled code find a recipe; returns its address. It has one user, who asked for it."""
+class _Retired:
+    """Recipes that are found no more, until every call that may still use one has ended."""
+
+    def __init__(self, recipes: dict[int, Recipe]) -> None:
+        self.recipes, self._busy = recipes, set(range(LINES))
+
+    def in_use(self, own: int) -> bool:
+        """Whether some call that began earlier may go on; `own` is the line of the asking one."""
+        counts = _users[::LINE_WORDS]
+        self._busy = {line for line in self._busy if counts[line] > (line == own)}
+        return bool(self._busy)
+
+
+_retired: list[_Retired] = []
+
+
+def keep(recipe: Recipe, own: int) -> int:
+    """Let compiled code find a recipe; returns its address. The caller is counted on a line."""
     with _lock:
+        _retired[:] = [old for old in _retired if old.in_use(own)]
         if len(_recipes) >= MOST_RECIPES:
             forget()
-        elif _retired and _words[SEARCHING] == 0:
-            _retired[:] = [old for old in _retired if old.words[R_USERS] != 0]
         address = address_of(recipe.words)
         _recipes[address] = recipe
         _call(PLACING, address_of(_words), address)
-        _words[FIND] = FINDING.address(_PLACE)
         return address
 
 
 def forget() -> None:
-    """Let compiled code find no recipe any more; those in use are freed later."""
+    """Let compiled code find no recipe any more."""
     with _lock:
         if _recipes:
             _call(FORGETTING, address_of(_words))
-            _retired.extend(_recipes.values())
+            _retired.append(_Retired(dict(_recipes)))
             _recipes.clear()
 
 
 when_changed.append(forget)
-
-
-def known(key: np.ndarray) -> int:
-    """The recipe of a key, which has one user more now, or 0: another thread may have made it."""
-    with _lock:
-        found = np.zeros(1, np.int64)
-        if _words[FIND]:
-            _call(FINDING, address_of(_words), address_of(found), address_of(key), len(key))
-        return int(found[0])
 
 
 _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
@@ -193,25 +207,29 @@ def _call(kernel, *numbers: int) -> None:
 # --- Called by compiled code ---
 
 
-def tell(failure_at: int, error: BaseException) -> None:
+def tell(answer_at: int, error: BaseException) -> None:
     """Write an error where compiled code raises it from."""
     log.debug("a call from compiled code", exc_info=error)
     kind = next((number for known, number in _KINDS if isinstance(error, known)), OTHER_ERROR)
     text = str(error) if kind != OTHER_ERROR else f"{type(error).__name__}: {error}"
     message = np.frombuffer(text.encode("ascii", "backslashreplace") + b"\0", np.uint8)
     _texts.append(message)
-    failure = (ctypes.c_int64 * FAILURE_WORDS).from_address(failure_at)
-    failure[F_TEXT], failure[F_LENGTH] = address_of(message), len(message) - 1
-    failure[F_KIND] = kind
+    answer = _words_at(answer_at, ANSWER_WORDS)
+    answer[A_TEXT], answer[A_LENGTH] = address_of(message), len(message) - 1
+    answer[A_KIND] = kind
+
+
+def _words_at(address: int, count: int) -> Any:
+    return (ctypes.c_int64 * count).from_address(address)
 
 
 def bases_at(address: int, count: int) -> Bases:
     """The addresses of the arrays of a call."""
-    return list((ctypes.c_int64 * count).from_address(address))
+    return list(_words_at(address, count))
 
 
 @_KERNEL
-def _handle(element: int, recipe_at: int, bases: int, failure: int, begin: int, end: int) -> None:
+def _handle(element: int, recipe_at: int, bases: int, answer: int, begin: int, end: int) -> None:
     """Perform a call in Python, or explain a failure of one."""
     with _lock:
         recipe = _recipes.get(recipe_at) or _of_retired(recipe_at)
@@ -219,33 +237,49 @@ def _handle(element: int, recipe_at: int, bases: int, failure: int, begin: int, 
         assert recipe.handler is not None
         recipe.handler(bases_at(bases, recipe.arrays))
     except BaseException as error:
-        tell(failure, error)
+        tell(answer, error)
     if recipe.program is None:  # else compiled code does so
-        _call(LEAVING, recipe_at)
+        _call(LEAVING, address_of(_words), answer)
 
 
 def _of_retired(address: int) -> Recipe:
-    return next(recipe for recipe in _retired if address_of(recipe.words) == address)
+    return next(old.recipes[address] for old in _retired if address in old.recipes)
 
 
 _handle_address = ctypes.cast(_handle, ctypes.c_void_p).value or 0
 
-Maker = Callable[[str, np.ndarray, int], int]
+Maker = Callable[[str, np.ndarray, int, Callable[[], int]], Recipe | int]
 
 
 def bind(make: Maker) -> None:
-    """Let compiled code call `make(text, key, address of the bases)` for a recipe."""
+    """Let compiled code have recipes made: `make(text, key, bases, known)`.
 
-    @ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 6)
-    def prepare(text: int, length: int, key: int, count: int, bases: int, failure: int) -> int:
+    `bases` is where the addresses of the call's arrays are; `known()` is the recipe of the key, or
+    0: another thread may make it meanwhile. Returns that or a new one.
+    """
+
+    @ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
+    def prepare(text: int, length: int, key: int, count: int, bases: int, answer_at: int) -> None:
+        answer = _words_at(answer_at, ANSWER_WORDS)
+
+        def known() -> int:
+            if answer[A_LINE] != NONE:
+                _call(LEAVING, address_of(_words), answer_at)
+            _call(FINDING, address_of(_words), answer_at, key, count)
+            return answer[A_RECIPE]
+
         try:
-            words = np.array((ctypes.c_int64 * count).from_address(key), np.int64)
+            words = np.array(_words_at(key, count), np.int64)
             if words[0] != stamp():
                 raise RuntimeError(_STALE)
-            return make(ctypes.string_at(text, length).decode(), words, bases)
+            known()
+            _words[FIND] = FINDING.address(_PLACE)
+            made = make(ctypes.string_at(text, length).decode(), words, bases, known)
+            answer[A_RECIPE] = keep(made, answer[A_LINE]) if isinstance(made, Recipe) else made
         except BaseException as error:
-            tell(failure, error)
-            return 0
+            tell(answer_at, error)
+            if answer[A_LINE] != NONE:
+                _call(LEAVING, address_of(_words), answer_at)
 
     _kept.append(prepare)
     _words[PREPARE] = ctypes.cast(prepare, ctypes.c_void_p).value or 0
@@ -262,6 +296,7 @@ _STALE = (
 def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()
+    _users[:] = 0  # of the other threads, which are not here
     _words[SERIAL] = launch.parallel_is_lost()
 
 
