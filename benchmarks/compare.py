@@ -14,6 +14,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numba
@@ -79,17 +80,22 @@ def _time(options: argparse.Namespace, store: Store) -> list[str]:
         problems = _undone(problems, options, store, header)
     rules = Rules(threads, options.repeats, options.seconds, options.spread, options.patience)
     rows: list[Row] = []
-    failures, deadline = [], time.monotonic() + (options.stop_after or float("inf"))
-    for number, (suite, problem) in enumerate(_progress(problems)):
-        if time.monotonic() > deadline:
-            notes.append(f"stopped with {len(problems) - number} problems to do: --resume goes on")
-            break
-        ours = our_sides(problem, options.formats, options.functional, options.planned)
-        outcome = compete(suite, problem, ours, rivals, rules)
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-        rows += store.add(suite, options.target, problem, outcome, header, now)
-        failures += outcome.wrong
-        notes += outcome.left_out
+    failures, deadline, done = [], time.monotonic() + (options.stop_after or float("inf")), 0
+    with suppress(KeyboardInterrupt):  # what was timed is kept and printed
+        for suite, problem in _progress(problems):
+            if time.monotonic() > deadline:
+                break
+            ours = our_sides(problem, options.formats, options.functional, options.planned)
+            outcome = compete(suite, problem, ours, rivals, rules)
+            now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+            rows += store.add(suite, options.target, problem, outcome, header, now)
+            failures += outcome.wrong
+            notes += outcome.left_out
+            done += 1
+    if done < len(problems):
+        notes.append(f"stopped with {len(problems) - done} problems to do: --resume goes on")
+    print(f"{header['machine']}; {header['threads']}; {header['made with']}")
+    print(", ".join(f"{rival.name} {rival.version}" for rival in rivals) or "no rivals")
     for title, text in suite_tables(rows):
         print(f"\n{title}\n\n{text}")
     if rows:

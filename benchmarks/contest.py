@@ -117,16 +117,29 @@ def compete(
 def _right(
     problem: Problem, sides: Iterable[tuple[str, Side]], complaints: list[str]
 ) -> Iterable[Entry]:
-    for memory_format, side in sides:
-        first_seconds, result = first_call(side.call)
+    """The sides that compute the problem; complaints about the others.
+
+    Whatever a side raises is a complaint too: it must not end a run of an hour.
+    """
+    iterator = iter(sides)
+    while True:
         try:
+            found = next(iterator, None)
+            if found is None:
+                return
+            memory_format, side = found
+            first_seconds, result = first_call(side.call)
             error = problem.check(side, result)
+            del result
+            wait_until_idle()
+            seconds = first_call(side.call)[0]
         except WrongResult as reason:
             complaints.append(str(reason))
-            continue
-        del result
-        wait_until_idle()
-        yield Entry(memory_format, side, first_seconds, first_call(side.call)[0], error)
+        except Exception as reason:
+            name, operation = problem.case.name, problem.operation
+            complaints.append(f"{name}, {operation}: {type(reason).__name__}: {reason}")
+        else:
+            yield Entry(memory_format, side, first_seconds, seconds, error)
 
 
 def _hopeless(others: Sequence[Entry], rules: Rules) -> list[Entry]:
