@@ -26,6 +26,11 @@ def cuda(module: str) -> Any:
     return importlib.import_module(f"fastconv.cuda.{module}")
 
 
+def on_host(x: Any) -> Any:
+    """`x`, or the host's copy of what lies on the device."""
+    return cuda("arrays").as_operand("on_host", "x", x).copy_to_host() if on_device(x) else x
+
+
 def status() -> str:
     """What was found, in one line: the device, or why CUDA is off."""
     return importlib.import_module("fastconv.cuda.backend").status()

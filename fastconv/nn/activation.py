@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, ndtr
 
+from fastconv.device import cuda, on_device
 from fastconv.nn.layer import Array, Layer
 from fastconv.recycling import empty_like
 
@@ -23,8 +24,14 @@ class _Activation(Layer):
         """df/dx at the last input."""
         raise NotImplementedError
 
+    def formula(self) -> tuple[str, float]:
+        """Name of the function in `fastconv.cuda.layers`, and its number if it has one."""
+        return type(self).__name__.lower(), 0.0
+
     def forward(self, x: Array) -> Array:
         """Output of the shape of `x`."""
+        if type(x) is not np.ndarray and on_device(x):
+            return self.remember(cuda("layers").activate(*self.formula(), x), x)
         output, kept = self._value(x)
         return self.remember(output, *kept)
 
@@ -33,6 +40,8 @@ class _Activation(Layer):
         kept = self.recall(gradient)
         if not input_gradient:
             return None
+        if type(gradient) is not np.ndarray and on_device(gradient):
+            return cuda("layers").activate_input(*self.formula(), gradient, *kept)
         return np.multiply(gradient, self._slope(*kept), out=empty_like(gradient))
 
 
@@ -79,6 +88,10 @@ class LeakyReLU(_Activation):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = float(negative_slope)
+
+    def formula(self) -> tuple[str, float]:
+        """See `_Activation.formula`."""
+        return "leaky_relu", self.negative_slope
 
     def _value(self, x: Array) -> tuple[Array, tuple[Any, ...]]:
         slope = np.multiply(x > 0, 1 - self.negative_slope, dtype=x.dtype)
@@ -184,6 +197,12 @@ class GELU(_Activation):
         if approximate not in ("none", "tanh"):
             raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
         self.approximate = approximate
+
+    def formula(self) -> tuple[str, float]:
+        """See `_Activation.formula`."""
+        if self.approximate == "none":
+            return "gelu", 0.0
+        return "gelu_tanh", math.sqrt(2 / math.pi)
 
     def _value(self, x: Array) -> tuple[Array, tuple[Any, ...]]:
         if self.approximate == "none":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fastconv.device import on_host
 from fastconv.nn.layer import Array
 from fastconv.nn.profile import Profile
 
@@ -63,7 +64,7 @@ class Meter:
         if self._hits is None or targets.dtype.kind not in "iu" or output.ndim != targets.ndim + 1:
             self._hits = None
         else:
-            right = int(np.count_nonzero(output.argmax(axis=1) == targets))
+            right = int(np.count_nonzero(on_host(output).argmax(axis=1) == targets))
             self._hits += right * size / targets.size
 
     @property

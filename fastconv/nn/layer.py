@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.device import on_device, on_host, to_device
 from fastconv.nn import state
 from fastconv.nn.summary import Row, Signal, Size, Summary, Windows, summarise
 
@@ -28,6 +29,13 @@ def float_type(name: str, dtype: npt.DTypeLike) -> np.dtype[Any]:
     if result not in FLOAT_TYPES:
         raise TypeError(f"{name}: dtype must be float32 or float64, not {result}")
     return result
+
+
+def moved(x: Array, device: str) -> Array:
+    """An array on the device "cuda" or "cpu"."""
+    if device not in ("cuda", "cpu"):
+        raise ValueError(f"to: device must be 'cuda' or 'cpu', not {device!r}")
+    return to_device(x) if device == "cuda" else on_host(x)
 
 
 class Parameter:
@@ -84,12 +92,19 @@ class Parameter:
 
     @data.setter
     def data(self, values: npt.ArrayLike) -> None:
-        replacement = np.array(values, dtype=self._data.dtype, order="C")
+        on_its_device = on_device(self._data)
+        replacement = np.array(on_host(values), dtype=self._data.dtype, order="C")
         if replacement.shape != self._data.shape:
             raise ValueError(
                 f"Parameter: data of shape {replacement.shape} cannot replace shape {self.shape}"
             )
-        self._data = replacement
+        self._data = to_device(replacement) if on_its_device else replacement
+        self.version += 1
+
+    def to(self, device: str) -> None:
+        """Move values and gradient to "cuda" or "cpu"; see `Layer.to`."""
+        self._data = moved(self._data, device)
+        self.grad = None if self.grad is None else moved(self.grad, device)
         self.version += 1
 
     @property
@@ -201,8 +216,8 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
-    def __call__(self, x: npt.ArrayLike) -> Array:
-        return self.forward(np.asarray(x))
+    def __call__(self, x: Any) -> Array:
+        return self.forward(x if on_device(x) else np.asarray(x))
 
     def remember(self, output: Array, *kept: Any) -> Array:
         """Keep for `recall` what backward needs, in training mode; returns `output`."""
@@ -298,6 +313,34 @@ class Layer:
     def eval(self) -> Layer:
         """Switch to evaluation mode: no dropout, running statistics, packed weights; returns it."""
         return self.train(False)
+
+    def to(self, device: str) -> Layer:
+        """Move this layer and all inside it to a device; returns it.
+
+        There it takes arrays on that device only, `fit`, `predict` and `evaluate` excepted, which
+        send their batches after it. What it kept for `backward` is dropped; optimizers go on.
+
+        Parameters
+        ----------
+        device : {"cuda", "cpu"}
+
+        Raises
+        ------
+        ValueError
+            If it is neither of them.
+        RuntimeError
+            If there is no GPU to move to; the message says why.
+        """
+        for layer in self.layers():
+            for name in layer.transient:
+                setattr(layer, name, None)
+            for name in layer.buffers:
+                value = getattr(layer, name)
+                if value is not None and value.ndim:  # a count stays on the host
+                    setattr(layer, name, moved(value, device))
+        for parameter in self.parameters():
+            parameter.to(device)
+        return self
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastconv import functional as F
 from fastconv import grad
 from fastconv.arguments import Size, as_int
+from fastconv.device import cuda
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
 
@@ -82,7 +83,9 @@ class Linear(Layer):
         (x,) = self.recall(gradient)
         self.weight.add_gradient(grad.linear_weight(x, gradient))
         if self.bias is not None:
-            self.bias.add_gradient(np.add.reduce(gradient, axis=0))
+            on_the_host = type(gradient) is np.ndarray
+            total = np.add.reduce(gradient, axis=0) if on_the_host else gradient.sum(axis=0)
+            self.bias.add_gradient(total)
         return grad.linear_input(self.weight.data, gradient) if input_gradient else None
 
     def output_shape(self, input_shape: Size) -> Size:
@@ -206,6 +209,8 @@ class Dropout(Layer):
         kept = self.rng.random(x.shape, dtype=np.float32) >= self.p
         # At p = 1 nothing is kept and the factor does not matter.
         scale = kept.astype(x.dtype) * x.dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        if type(x) is not np.ndarray:
+            scale = cuda("layers").dropped(scale, x)
         return self.remember(x * scale, scale)
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:

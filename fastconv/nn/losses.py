@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.device import cuda, on_device, on_host, to_device
 from fastconv.nn.layer import Array
 
 
@@ -48,6 +51,12 @@ def cross_entropy(
     >>> gradient
     array([[-0.75,  0.75]])
     """
+    scores: Any
+    classes: Any
+    if on_device(logits):
+        scores, classes = logits, np.asarray(on_host(labels))
+        _check_classes(scores, classes, label_smoothing)
+        return cuda("losses").cross_entropy(scores, to_device(classes), label_smoothing)
     scores, classes = np.asarray(logits), np.asarray(labels)
     _check_classes(scores, classes, label_smoothing)
     count = scores.shape[1]
@@ -104,7 +113,12 @@ def mse_loss(prediction: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, A
     >>> nn.mse_loss(np.array([1.0, 4.0]), np.array([0.0, 2.0]))
     (2.5, array([1., 2.]))
     """
-    guess, truth = np.asarray(prediction), np.asarray(target)
+    guess: Any
+    truth: Any
+    if on_device(prediction):
+        guess, truth = prediction, target if on_device(target) else to_device(np.asarray(target))
+    else:
+        guess, truth = np.asarray(prediction), np.asarray(target)
     if guess.dtype.kind != "f":
         raise TypeError(f"mse_loss: prediction must be of a float type, not {guess.dtype}")
     if guess.shape != truth.shape:
@@ -113,6 +127,8 @@ def mse_loss(prediction: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, A
         )
     if not guess.size:
         raise ValueError(f"mse_loss: prediction of shape {guess.shape} has no values")
+    if type(guess) is not np.ndarray:
+        return cuda("losses").mse_loss(guess, truth)
     difference = guess - truth.astype(guess.dtype, copy=False)
     loss = float(np.square(difference).mean(dtype=np.float64))
     difference *= 2 / guess.size

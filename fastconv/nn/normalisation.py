@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.arguments import Size, as_int
+from fastconv.device import cuda, on_device
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
 
 
@@ -57,6 +58,9 @@ class _BatchNorm(Layer):
     def forward(self, x: Array) -> Array:
         """Output of the shape of `x`."""
         self.check_input(x, self.num_features, self.dimensions, self.dtype)
+        if type(x) is not np.ndarray and on_device(x):
+            output, kept = cuda("layers").batch_norm(self, x)
+            return self.remember(output, kept)
         own = self.running_mean is None or (self.training and not self.frozen)
         if own:
             mean, variance, normal = self._statistics(x)
@@ -73,6 +77,9 @@ class _BatchNorm(Layer):
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """dL/dx = scale weight (g - mean(g) - z mean(g z)); no means under running statistics."""
+        if type(gradient) is not np.ndarray and on_device(gradient):
+            (kept,) = self.recall(gradient)
+            return cuda("layers").batch_norm_input(self, gradient, kept, input_gradient)
         normal, scale, own = self.recall(gradient)
         if not (input_gradient or self.weight is not None):
             return None

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.device import cuda, on_host
 from fastconv.nn.layer import Array, Parameter
 
 State = dict[str, Any]
@@ -88,7 +89,10 @@ class Optimizer:
                     f"{type(self).__name__}: grad of shape {gradient.shape} is not of its "
                     f"parameter's shape {parameter.shape}"
                 )
-            self._update(parameter.data, gradient, state, *scratch)
+            if type(parameter.data) is not np.ndarray:
+                cuda("optim").update(self, parameter.data, gradient, state)
+            else:
+                self._update(parameter.data, gradient, state, *scratch)
             parameter.version += 1
 
     def _update(self, p: Array, g: Array, state: State, scratch: Array, other: Array) -> None:
@@ -97,7 +101,9 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of the options and of each parameter's state, in the order of the parameters."""
-        states = [{key: np.copy(value) for key, value in state.items()} for state in self._states]
+        states = [
+            {key: np.copy(on_host(value)) for key, value in state.items()} for state in self._states
+        ]
         return {"options": {name: getattr(self, name) for name in self.options}, "state": states}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -141,6 +147,9 @@ class Optimizer:
         scratch = []
         for parameter in self.parameters:
             data = parameter.data
+            if type(data) is not np.ndarray:  # its kernels need none
+                scratch.append((buffers[0][:0], buffers[1][:0]))
+                continue
             first, second = (
                 buffer[: data.nbytes].view(data.dtype).reshape(data.shape) for buffer in buffers
             )
@@ -151,6 +160,14 @@ class Optimizer:
         if not 0 <= value < math.inf:
             raise ValueError(f"{type(self).__name__}: {option} must be at least 0, not {value}")
         return float(value)
+
+
+def _squares(gradient: Any) -> float:
+    """The sum of the squares of an array, in float64."""
+    if type(gradient) is np.ndarray:
+        return float(np.sum(np.square(gradient, dtype=np.float64)))
+    wide = gradient.astype(np.float64)
+    return float((wide * wide).sum().item())
 
 
 def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -192,7 +209,7 @@ def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
     if not max_norm > 0:
         raise ValueError(f"clip_gradients: max_norm must be positive, not {max_norm}")
     found = [(p, p.grad) for p in parameters if p.grad is not None]
-    squares = (float(np.sum(np.square(gradient, dtype=np.float64))) for _, gradient in found)
+    squares = (_squares(gradient) for _, gradient in found)
     norm = math.sqrt(sum(squares))
     if max_norm < norm < math.inf:
         for parameter, gradient in found:

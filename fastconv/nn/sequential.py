@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.device import cuda
 from fastconv.nn.layer import Array, Layer
 from fastconv.nn.summary import Row, Signal, Size
 
@@ -274,7 +275,11 @@ class Concat(Layer):
         outputs = [branch.forward(x) for branch in self._branches.values()]
         self._check_shapes([output.shape for output in outputs])
         channels = [output.shape[1] for output in outputs]
-        return self.remember(np.concatenate(outputs, axis=1), np.cumsum([0, *channels]))
+        if type(outputs[0]) is np.ndarray:
+            joined = np.concatenate(outputs, axis=1)
+        else:
+            joined = cuda("layers").concatenate(outputs)
+        return self.remember(joined, np.cumsum([0, *channels]))
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv.device import on_device, on_host
+
 if TYPE_CHECKING:
     from fastconv.nn.layer import Array, Layer
 
@@ -21,7 +23,10 @@ def state_dict(layer: Layer) -> dict[str, Array]:
     They are copies, so a dictionary that was kept as the best model so far does not follow the
     training.
     """
-    return {name: array.copy() for name, array in layer.named_arrays()}
+    return {
+        name: on_host(array) if on_device(array) else array.copy()
+        for name, array in layer.named_arrays()
+    }
 
 
 def load_state_dict(
@@ -61,10 +66,10 @@ def load_state_dict(
     >>> layer.weight.data
     array([[3., 4.]], dtype=float32)
     """
-    targets = dict(layer.named_arrays())
+    targets: dict[str, Any] = dict(layer.named_arrays())
     missing = [name for name in targets if name not in arrays]
     unexpected = [name for name in arrays if name not in targets]
-    sources = {name: np.asarray(arrays[name]) for name in targets if name in arrays}
+    sources = {name: np.asarray(on_host(arrays[name])) for name in targets if name in arrays}
     problems = [
         f"shape of {name}: {source.shape} given, {targets[name].shape} in the model"
         for name, source in sources.items()
@@ -84,7 +89,10 @@ def load_state_dict(
                 f"load_state_dict: {name} is {source.dtype} and cannot become {targets[name].dtype}"
             )
     for name, source in sources.items():
-        np.copyto(targets[name], source, casting="same_kind")
+        if on_device(targets[name]):
+            targets[name].copy_from_host(source)
+        else:
+            np.copyto(targets[name], source, casting="same_kind")
     for parameter in layer.parameters():
         parameter.touch()
     return missing, unexpected
@@ -130,7 +138,7 @@ def write(
     """Write arrays and texts to a safetensors file, replacing it at once or not at all."""
     target = Path(path)
     # safetensors writes the memory of an array as it lies, so each must be contiguous.
-    dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    dense = {name: np.asarray(on_host(array), order="C") for name, array in arrays.items()}
     content = _safetensors().save(dense, metadata=metadata or None)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fastconv.arguments import as_int
 from fastconv.data.batching import scaled
+from fastconv.device import on_device, on_host, to_device
 from fastconv.nn import checkpoint as checkpoints
 from fastconv.nn.history import History, Meter
 from fastconv.nn.init import Random
@@ -260,7 +261,8 @@ class _Step:
     def __call__(self, batch: Array, targets: Array, meter: Meter) -> float:
         """Learn from a batch; returns its loss."""
         self._optimizer.zero_grad()
-        output = self._timed("forward", self._model.forward, batch)
+        placed = self._timed("data", _placed, self._model, batch)
+        output = self._timed("forward", self._model.forward, placed)
         value, gradient = self._timed("loss", self._loss, output, targets)
         self._timed("backward", self._model.backward, gradient, input_gradient=False)
         self._timed("optimizer", self._update)
@@ -307,7 +309,8 @@ def predict(model: Layer, images: npt.ArrayLike, *, batch_size: int = 256) -> Ar
     size = as_int("predict", "batch_size", batch_size, at_least=1)
     with _evaluating(model):
         chunks = (samples[start : start + size] for start in range(0, len(samples), size))
-        return np.concatenate([model(scaled(chunk, _dtype(model))) for chunk in chunks])
+        outputs = (model(_placed(model, scaled(chunk, _dtype(model)))) for chunk in chunks)
+        return np.concatenate([on_host(output) for output in outputs])
 
 
 def evaluate(
@@ -359,7 +362,7 @@ def _measure(model: Layer, samples: Array, targets: Array, size: int, loss: Loss
     order = np.arange(len(samples))
     with _evaluating(model):
         for batch, wanted in _batches(samples, targets, order, size, _dtype(model)):
-            output = model(batch)
+            output = model(_placed(model, batch))
             meter.add(loss(output, wanted)[0], output, wanted)
     return meter
 
@@ -400,6 +403,13 @@ def _batches(
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         yield scaled(samples[chosen], dtype), targets[chosen]
+
+
+def _placed(model: Layer, batch: Array) -> Array:
+    """The batch where the model is."""
+    for parameter in model.parameters():
+        return to_device(batch) if on_device(parameter.data) else batch
+    return batch
 
 
 def _dtype(model: Layer) -> np.dtype[Any]:
