@@ -15,8 +15,8 @@ from .warmup import warmup
 
 
 def __getattr__(name: str) -> Any:
-    """`fastconv.nn`, `data` and `cuda` are imported when they are first asked for."""
-    if name in ("nn", "data", "cuda"):
+    """Some modules are imported when they are first asked for."""
+    if name in ("nn", "data", "cuda", "signal", "ndimage"):
         import importlib
 
         return importlib.import_module(f".{name}", __name__)

@@ -19,8 +19,10 @@ from .arrays import compute_dtype
 from .borders import FoldedBorder
 from .cpu.activation import check_activation
 from .cpu.engine import Correlations, planar_block
+from .cpu.fourier_engine import Fourier, spectra_bytes, tile
 from .cpu.gradient_engine import WeightGradient
 from .cpu.job import OUTER, PAIRWISE, PLANAR
+from .cpu.sliding_engine import Sliding, slide_of, sliding_share
 from .cpu.winograd_engine import Winograd
 from .dtypes import ComplexParts, Widened
 from .geometry import ConvGeometry, phase_count
@@ -118,7 +120,8 @@ def _direct_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
 
 
 def _planar_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
-    return geometry.multiply_adds / _planar_share(geometry, dtype, operation)
+    work = geometry.multiply_adds / _planar_share(geometry, dtype, operation)
+    return work if _targets(geometry, operation) > 1 else 2 * work  # bound by its loads
 
 
 def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
@@ -132,6 +135,34 @@ def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str |
     if wide and operation == "forward" and geometry.stride[-1] > 1:
         return "pixels of a strided row do not lie side by side"
     return None
+
+
+def _refuse_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    g = geometry
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    if operation == "input_gradient" and set(g.stride) != {1}:
+        return f"its input gradient needs stride 1, not {g.stride}"
+    if operation == "input_gradient" and set(g.dilation) != {1}:
+        return f"its input gradient needs dilation 1, not {g.dilation}"
+    if slide_of(g, dtype) is None:
+        return (
+            f"needs three kernel rows, or a row of {3 * machine().lanes(dtype)}, at stride 1 and "
+            f"dilation 1 along them, not {g.kernel_size}"
+        )
+    return None
+
+
+def _decline_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if _targets(geometry, operation) > 1:
+        return "several output channels, which other tiles let share what is loaded"
+    if geometry.in_channels > 1 and _refuse_depthwise(geometry, dtype, operation) is None:
+        return "channels that do not mix fill the lanes without a broadcast"
+    return None
+
+
+def _sliding_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    return geometry.multiply_adds / sliding_share(geometry, dtype, operation)
 
 
 def _refuse_winograd(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
@@ -188,6 +219,31 @@ def _decline_winograd(geometry: ConvGeometry, dtype: str, operation: str) -> str
     return None
 
 
+def _refuse_fourier(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    if dtype == "int64":
+        return "its spectra are rounded, so it cannot compute integers"
+    return None
+
+
+def _decline_fourier(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if get_precision() == "strict":
+        return "rounds more than a sum does, which set_precision has excluded"
+    size = spectra_bytes(geometry, dtype, operation)
+    if size > MOST_SPECTRA:
+        return f"its transformed weights would take {size >> 20} MiB"
+    return None
+
+
+def _fourier_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    return tile(geometry, dtype, operation).work
+
+
+# Bytes of transformed weights that nobody has asked for.
+MOST_SPECTRA = 256 << 20
+
+
 class Reference:
     """The definition of right as an engine."""
 
@@ -242,6 +298,19 @@ ALGORITHMS = (
         _correlations(PLANAR),
     ),
     Algorithm(
+        "sliding",
+        "one output channel: what is loaded meets the sums of several output rows",
+        _refuse_sliding,
+        _decline_sliding,
+        _sliding_work,
+        0.85,
+        1.0,
+        False,
+        lambda geometry, dtype, operation, activation: Sliding(
+            geometry, dtype, operation, activation
+        ),
+    ),
+    Algorithm(
         "winograd_f4",
         "4 x 4 outputs from 6 x 6 inputs: 2.25 products per output and channel instead of 9",
         _refuse_winograd,
@@ -264,6 +333,19 @@ ALGORITHMS = (
         _winograd(2),
     ),
     Algorithm(
+        "fourier",
+        "products of spectra, tile by tile: the length of the kernel hardly counts",
+        _refuse_fourier,
+        _decline_fourier,
+        _fourier_work,
+        1.0,
+        1.0,
+        None,
+        lambda geometry, dtype, operation, activation: Fourier(
+            geometry, dtype, operation, activation
+        ),
+    ),
+    Algorithm(
         "direct",
         "register tiles of output channels by pixels, fits every geometry",
         _never,
@@ -279,7 +361,7 @@ ALGORITHMS = (
         "slow and obvious NumPy, for comparison",
         _never,
         lambda geometry, dtype, operation: "it is there to compare with",
-        _plain_work,
+        lambda geometry, dtype, operation: geometry.multiply_adds + 1e5,  # and NumPy's calls
         0.002,
         0.0,
         None,

@@ -21,7 +21,9 @@ def set_precision(precision: str) -> None:
     ----------
     precision : {"default", "strict"}
         "default" allows float32 convolutions by algorithms that save multiplications and round
-        more than a plain sum does: Winograd's (F(4, 3) about ten times as much, F(2, 3) twice).
+        more than a plain sum does: Winograd's (F(4, 3) about ten times as much, F(2, 3) twice);
+        and, in float32 and float64, products of spectra for large kernels, whose error is small
+        against the largest output of a tile, not against each.
         "strict" allows sums of plain products only; so NaN and infinity then stay within the
         windows that hold them.
 

@@ -7,7 +7,16 @@ import time
 from collections.abc import Iterable
 from functools import partial
 
-from .cpu import direct, gradients, planar, pooling, scatter, winograd  # noqa: F401 (their kernels)
+from .cpu import (  # noqa: F401 (their kernels)
+    direct,
+    fourier,
+    gradients,
+    planar,
+    pooling,
+    scatter,
+    sliding,
+    winograd,
+)
 from .cpu.compile import FLOATS, KERNELS
 from .cpu.launch import prepare
 

@@ -133,6 +133,9 @@ CASES = (
     case("1d causal stride", (2, 3, 11), (4, 3, 4), padding="causal", stride=3),
     case("1d kernel is input", (3, 5, 7), (4, 5, 7)),
     case("1d long kernel", (1, 1, 90), (2, 1, 41), padding="full"),
+    case("1d rows of vectors", (2, 1, 700), (1, 1, 150), padding=((3, 70),)),
+    case("1d rows of vectors in place", (1, 2, 900), (1, 2, 97)),
+    case("1d very long kernel", (1, 2, 5000), (3, 2, 1500)),
     case("1d depthwise", (2, 17, 23), (17, 1, 4), groups=17, stride=2, padding=((3, 0),)),
     case("1d one pixel per row", (5, 4, 3), (6, 4, 3)),
     *(case(f"1d {n} pixels", (1, 3, n + 2), (5, 3, 3)) for n in PIXELS),
@@ -241,6 +244,11 @@ CASES = (
     case("2d 1x3", (2, 5, 4, 11), (6, 5, 1, 3), padding=(0, 2)),
     case("2d one input channel", (2, 1, 8, 9), (7, 1, 3, 4), padding="same"),
     case("2d one output channel", (2, 7, 6, 5), (1, 7, 2, 3)),
+    # Rows that slide: more of them than a tile has, fewer lines than it takes, in place.
+    case("2d filter", (2, 1, 33, 41), (1, 1, 7, 5), padding=((2, 3), (1, 4))),
+    case("2d filter in place", (1, 2, 30, 64), (1, 2, 3, 2)),
+    case("2d filter across", (2, 2, 20, 300), (1, 2, 2, 110), padding=(1, 30)),
+    case("2d filter of groups", (1, 4, 29, 31), (4, 2, 8, 3), groups=2, dilation=(1, 2)),
     # Memory: windows over the buffer budget, many pixels, taps far apart, colliding cache lines.
     case("2d several windows", (1, 33, 48, 47), (3, 33, 3, 2), padding=1),
     case("2d many pixels", (1, 1, 70, 67), (2, 1, 2, 3)),
@@ -286,6 +294,7 @@ CASES = (
         padding=(2, 1, 0),
     ),
     case("3d 1x3x3 depth stride", (2, 3, 9, 7, 5), (4, 3, 1, 3, 3), stride=(4, 1, 1)),
+    case("3d filter", (1, 2, 5, 23, 37), (1, 2, 2, 9, 3), padding=(1, 4, 0), stride=(2, 1, 2)),
     case("3d depthwise", (1, 19, 4, 5, 3), (19, 1, 2, 3, 2), groups=19, padding=1),
     case("3d slices far apart", (1, 2, 60, 3, 4), (3, 2, 2, 2, 3), dilation=(51, 1, 1)),
     case("3d full", (1, 2, 3, 2, 4), (3, 2, 2, 3, 4), padding="full"),
@@ -339,7 +348,7 @@ def answer(row: Case, operation: str) -> np.ndarray:
 
 # How many times the error of a plain sum, eps * max of conv(|x|, |w|), an algorithm may err.
 # One that is not listed sums plain products, so it must be exact on small integers.
-ROUNDING: dict[str, float] = {"winograd_f4": 24, "winograd_f2": 4}
+ROUNDING: dict[str, float] = {"winograd_f4": 24, "winograd_f2": 4, "fourier": 4}
 
 
 def assert_right(
@@ -354,6 +363,9 @@ def assert_right(
         return
     sizes = {name: abs(value) for name, value in operands(row, operation).items()}
     scale = definition(row.geometry, operation, sizes).max(initial=0)
+    if algorithm == "fourier":  # every product of a tile rounds every output of it
+        factors = [sizes[name].max(initial=0) for name in OPERANDS[operation] if name != "bias"]
+        scale = max(scale, math.prod(factors))
     bound = ROUNDING[algorithm] * np.finfo(result.dtype).eps * scale
     assert abs(result - expected).max(initial=0) <= bound, f"{algorithm} {note}"
 

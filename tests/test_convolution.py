@@ -9,6 +9,7 @@ from conv_cases import (
     CASES,
     LAYOUTS,
     OPERANDS,
+    ROUNDING,
     Surrounded,
     answer,
     assert_right,
@@ -122,6 +123,8 @@ def test_special_values_spread_as_in_the_sum(row, value):
     plain = np.isfinite(spoilt)
     assert 0 < plain.sum() < plain.size
     for algorithm in row.algorithms("forward", "float64"):
+        if algorithm in ROUNDING:  # there it spoils the whole tile
+            continue
         result = row.run("forward", {**arrays, "input": x}, algorithm=algorithm)
         assert np.array_equal(result, spoilt, equal_nan=True), algorithm
 
