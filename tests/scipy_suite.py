@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items):
     if "FASTCONV_EVERY_VARIANT" not in os.environ:
         _thin_out(items)
     originals = SimpleNamespace(**{name: getattr(scipy.signal, name) for name in NAMES})
-    for module in (convolution, planes, spectra):
+    for module in (convolution, filtering, planes, spectra):
         module.scipy_signal = lambda: originals
     filtering.SMALLEST = 0
     run = filtering.run

@@ -247,40 +247,44 @@ def multiply(element: Any, job: int, operands: int, begin: int, end: int, thread
 
 
 @intrinsic
-def _scale(typing: Any, element: Any, x: Any, weights: Any, blocks: Any) -> Any:
-    """x[f] *= weights[f] for `blocks` vectors of frequencies, with weights as above."""
+def _correlate_spectrum(typing: Any, element: Any, x: Any, weights: Any, vectors: Any) -> Any:
+    """x[f] *= conj(weights[f]) for so many vectors: w * (a + ib) + v * (b - ia) with w + iv."""
 
     def emit(builder: Any, element: Any, *args: Any) -> None:
         e = emitter(builder, element)
-        x, weights, blocks = args
-        with e.loop(blocks, []) as b:
-            here = e.shift(e.at(x), e.times(b, e.lanes))
-            row = e.shift(e.at(weights), e.times(b, 2 * e.lanes))
-            real, imaginary = _parts(e, e.load(here))
-            product = e.fma(real, e.load(row), e.multiply(imaginary, e.load(row, e.lanes)))
-            e.store(product, here)
+        x, weights, vectors = args
+        signs = e.vector([e.scalar((1, -1)[i % 2]) for i in range(e.lanes)])
+        swap = ir.VectorType(ir.IntType(32), e.lanes)([i ^ 1 for i in range(e.lanes)])
+        with e.loop(vectors, []) as v:
+            here, row = (e.shift(e.at(base), e.times(v, e.lanes)) for base in (x, weights))
+            real, imaginary = _parts(e, e.load(row))
+            value = e.load(here)
+            turned = e.builder.shuffle_vector(value, e.vector(ir.Undefined), swap)
+            turned = e.multiply(turned, signs)
+            e.store(e.fma(imaginary, turned, e.multiply(real, value)), here)
 
-    return outlined("scale_spectrum", emit, element, x, weights, blocks)
+    return outlined("correlate_spectrum", emit, element, x, weights, vectors)
 
 
 @float_kernel
 def multiply_alone(
     element: Any, job: int, operands: int, begin: int, end: int, thread: int
 ) -> None:
-    """y[t, g, f] = x[t, g, f] * conj(w[g, f]) where y is x; an item is a spectrum."""
+    """y[t, g, f] = x[t, g, f] * conj(w[g, f]) where y is x; an item is a part of a spectrum."""
     groups, width, lanes = word(job, P_GROUPS), 2 * word(job, P_COUNT), word(job, P_LANES)
-    blocks = word(job, P_BLOCKS)
+    parts = word(operands, 2)
     for item in range(begin, end):
-        x = shift(element, word(operands, 0), item * width)
-        weights = shift(element, word(operands, 1), item % groups * blocks * 2 * lanes)
-        whole = width // lanes
-        _scale(element, x, weights, whole)
-        rest = shift(element, x, whole * lanes)
-        weights = shift(element, weights, (blocks - 1) * 2 * lanes)
-        overlap = blocks * lanes - width  # the last vector of weights starts so much earlier
-        for f in range(0, width - whole * lanes, 2):
-            real, imaginary = load(element, rest, f), load(element, rest, f + 1)
-            for part in range(2):
-                w = load(element, weights, overlap + f + part)
-                turned = load(element, weights, lanes + overlap + f + part)
-                store(element, rest, f + part, real * w + imaginary * turned)
+        spectrum, part = item // parts, item % parts
+        first = part * width // parts // lanes * lanes
+        last = width if part == parts - 1 else (part + 1) * width // parts // lanes * lanes
+        x = shift(element, word(operands, 0), spectrum * width)
+        weights = shift(element, word(operands, 1), spectrum % groups * width)
+        vectors = (last - first) // lanes
+        if vectors > 0:
+            at = shift(element, x, first), shift(element, weights, first)
+            _correlate_spectrum(element, at[0], at[1], vectors)
+        for f in range(first + vectors * lanes, last, 2):
+            a, b = load(element, x, f), load(element, x, f + 1)
+            w, v = load(element, weights, f), load(element, weights, f + 1)
+            store(element, x, f, a * w + b * v)
+            store(element, x, f + 1, b * w - a * v)

@@ -53,6 +53,8 @@ ITEM_SIZES = {"float32": 4, "float64": 8}
 TRANSFORM, SAMPLE, CALL = 7.5, 30.0, 8e6
 # The same for a product of two frequencies, and for reading the spectra of the weights.
 PRODUCT, READING = 5.0, 30.0
+# Items of a product of lone spectra, at least.
+PARTS = 16
 # Bytes of samples that are in work at once: more tiles to share, or the caches would not hold them.
 CHUNK = 8 << 20
 # How many times as long as the kernel tiles may be, each tried.
@@ -165,33 +167,35 @@ class Fourier:
         split = weight.reshape(g.groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *kernel)
         if not self.forward:
             split = np.flip(split.swapaxes(1, 2), tuple(range(3, 3 + g.rank)))
+        threads = launch.thread_count(weight.size * math.prod(self.tiling.sizes))
+        kept = None if bias is None else np.ascontiguousarray(bias)
+        if self.alone:
+            return Spectra(self._transform(split, threads), kept)
         blocks = int(self._product[P_BLOCKS])
         starts = np.minimum(np.arange(blocks) * lanes, self._frequencies - lanes)
         places = starts[:, None] + np.arange(lanes)
         room = self.targets * self.sources * 2 * lanes
         packed = recycling.empty((g.groups, blocks, room), np.result_type(weight, np.complex64))
-        threads = launch.thread_count(weight.size * math.prod(self.tiling.sizes))
         k = 0
         while k < self.targets:
             count = TARGETS_AT_ONCE if self.targets - k >= TARGETS_AT_ONCE else 1
-            spectra = self._transform(split[:, k : k + count], threads)[..., places]
+            spectra = self._transform(split[:, k : k + count], threads)[..., places].conj()
             cells = np.stack([spectra, 1j * spectra], -2)  # (G, k, C, blocks, 2, lanes)
             cells = cells.transpose(0, 3, 2, 1, 4, 5).reshape(g.groups, blocks, -1)
             first = k * self.sources * 2 * lanes
             packed[:, :, first : first + cells.shape[2]] = cells
             k += count
-        return Spectra(packed, None if bias is None else np.ascontiguousarray(bias))
+        return Spectra(packed, kept)
 
     def _transform(self, weight: np.ndarray, threads: int) -> np.ndarray:
-        """conj of the spectra (G, k, C, F) of weights (G, k, C, *kernel), set apart by dilation."""
+        """The spectra (G, k, C, F) of weights (G, k, C, *kernel), set apart by dilation."""
         g = self.geometry
         spread = np.zeros((*weight.shape[:3], *self.tiling.sizes), weight.dtype)
         taps = [slice(0, axis.extent, d) for axis, d in zip(self.axes, g.dilation)]
         spread[(slice(None),) * 3 + tuple(taps)] = weight
         spatial = tuple(range(3, 3 + g.rank))
         spectra = fft.rfftn(spread, axes=spatial, workers=threads)
-        scaled = spectra.reshape(*weight.shape[:3], -1)
-        return np.conj(scaled, out=scaled)
+        return spectra.reshape(*weight.shape[:3], -1)
 
     def _product_job(self) -> np.ndarray:
         job = np.zeros(PRODUCT_WORDS, np.int64)
@@ -319,8 +323,10 @@ class Fourier:
         """Spectra (T, K, *frequencies) of the outputs from those of the sources."""
         groups = self.geometry.groups
         if self.alone:
-            operands: tuple[int, ...] = (address_of(spectra), weights)
-            launch.run(multiply_alone, self.dtype, self._product, operands, tiles * groups, count)
+            parts = -(-PARTS // (tiles * groups))  # enough items for every number of threads
+            operands: tuple[int, ...] = (address_of(spectra), weights, parts)
+            items = tiles * groups * parts
+            launch.run(multiply_alone, self.dtype, self._product, operands, items, count)
             return spectra
         shape = (tiles, groups * self.targets, *self._spectrum)
         products = recycling.empty(shape, spectra.dtype)

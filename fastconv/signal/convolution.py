@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,16 +17,9 @@ from .filtering import (
     filtered_with_extras,
     lower,
     pair,
+    scipy_signal,
     window,
 )
-
-
-@functools.cache
-def scipy_signal() -> ModuleType:
-    """SciPy's module, imported when a call is first handed on to it."""
-    import scipy.signal
-
-    return scipy.signal
 
 
 def convolve(

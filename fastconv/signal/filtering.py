@@ -9,14 +9,18 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import fft
 
 from ..arguments import as_sizes, as_threads
 from ..arrays import as_operand, check_out
 from ..calls import ConvCall
 from ..choose import plan_conv
+from ..cpu.fourier_engine import tile
+from ..cpu.launch import thread_count
 from ..geometry import ConvGeometry, same_size, window_extent
 from ..plan import Decision
 
@@ -33,6 +37,14 @@ SPREADING = ("fourier", "winograd_f4", "winograd_f2")
 SMALLEST = 20_000
 
 
+@functools.cache
+def scipy_signal() -> ModuleType:
+    """SciPy's module, imported when a call is first handed on to it."""
+    import scipy.signal
+
+    return scipy.signal
+
+
 class Border(NamedTuple):
     """What lies beyond the first operand: as `numpy.pad` calls it, and the value of a constant."""
 
@@ -41,6 +53,14 @@ class Border(NamedTuple):
 
 
 ZEROS = Border("constant")
+
+
+# Signals of fewer samples, and so few tiles, are transformed whole; on several threads above so
+# many samples. Two cores of Zen 4, 2026-11.
+LEAST_TILED, FEWEST_TILES, LEAST_THREADED = 100_000, 4, 300_000
+
+# NumPy sums up to so many taps of a row at the speed of memory.
+FEWEST_TAPS = 8
 
 
 class Window(NamedTuple):
@@ -144,6 +164,28 @@ def _other(decision: Decision, without: tuple[str, ...]) -> str:
     return min(possible, key=lambda v: v.seconds).algorithm
 
 
+@functools.lru_cache(maxsize=512)
+def few_tiles(geometry: ConvGeometry, dtype: np.dtype) -> bool:
+    """Whether spectra are so few that tiles gain nothing over SciPy's, of the whole at once."""
+    g = geometry
+    real = np.dtype(dtype.char.lower()).name
+    small = g.batch * math.prod(g.in_size) < LEAST_TILED
+    return small or math.prod(tile(g, real, "forward").tiles) <= FEWEST_TILES
+
+
+def _whole_spectra(
+    op: str, x: np.ndarray, kernel: np.ndarray, part: Window, threads: int | None
+) -> np.ndarray:
+    """A window of the correlation, out of SciPy's full convolution."""
+    before, threaded = x.ndim - kernel.ndim, x.size > LEAST_THREADED
+    function = getattr(scipy_signal(), op if op == "oaconvolve" else "fftconvolve")
+    turned = flipped(kernel)[(None,) * before]
+    with fft.set_workers(thread_count(math.inf if threaded else 0, threads)):
+        full = function(x, turned, "full", tuple(range(before, x.ndim)))
+    cuts = (slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(*part))
+    return np.ascontiguousarray(full[(slice(None),) * before + tuple(cuts)])
+
+
 def is_finite(*arrays: np.ndarray) -> bool:
     """Whether no element is NaN or infinite; a sum that overflows counts as infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -183,6 +225,8 @@ def correlate_part(
     chosen = algorithm(geometry, x.dtype, method == "direct")
     if method == "auto" and chosen in SPREADING and not is_finite(source, kernel):
         chosen = algorithm(geometry, x.dtype, True)
+    if chosen in SPREADING and dilation is None and few_tiles(geometry, x.dtype):
+        return _whole_spectra(op, x, kernel, part, threads)
     if x.dtype.kind == "c" and chosen not in SPREADING:
         y = _complex(op, geometry, source, kernel, threads)
     else:
@@ -265,6 +309,8 @@ def acceptable(in1: Any, in2: Any) -> bool:
     if type(in1) is not np.ndarray or type(in2) is not np.ndarray:
         return False
     if in1.size * in2.size < SMALLEST or not 0 < in1.ndim == in2.ndim <= 3:
+        return False
+    if SMALLEST and in1.ndim == 1 and min(in1.size, in2.size) <= FEWEST_TAPS:
         return False
     return bool(in1.size and in2.size) and np.result_type(in1, in2).char in FLOATS + INTEGERS
 

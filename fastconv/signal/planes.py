@@ -6,8 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from .convolution import scipy_signal
-from .filtering import MODES, ZEROS, Border, Extras, acceptable, filtered, filtered_with_extras
+from .filtering import (
+    MODES,
+    ZEROS,
+    Border,
+    Extras,
+    acceptable,
+    filtered,
+    filtered_with_extras,
+    scipy_signal,
+)
 
 # SciPy's names of a boundary, and NumPy's.
 BOUNDARIES = {
@@ -69,8 +77,12 @@ def convolve2d(
     >>> signal.convolve2d([[1, 2, 3]], [[1, 10]], boundary="wrap")
     array([[31, 12, 23, 31]])
     """
-    extras = Extras(batched, stride, dilation, threads, out)
-    return _plane("convolve2d", in1, in2, mode, boundary, fillvalue, False, extras)
+    if batched or stride != 1 or dilation != 1 or threads is not None or out is not None:
+        extras = Extras(batched, stride, dilation, threads, out)
+        return _with_extras("convolve2d", in1, in2, mode, boundary, fillvalue, False, extras)
+    if acceptable(in1, in2):
+        return _plane("convolve2d", in1, in2, mode, boundary, fillvalue, False)
+    return scipy_signal().convolve2d(in1, in2, mode, boundary, fillvalue)
 
 
 def correlate2d(
@@ -112,11 +124,15 @@ def correlate2d(
     >>> signal.correlate2d(np.ones((1, 3)), np.ones((3, 3)), "same", "symm")
     array([[9., 9., 9.]])
     """
-    extras = Extras(batched, stride, dilation, threads, out)
-    return _plane("correlate2d", in1, in2, mode, boundary, fillvalue, True, extras)
+    if batched or stride != 1 or dilation != 1 or threads is not None or out is not None:
+        extras = Extras(batched, stride, dilation, threads, out)
+        return _with_extras("correlate2d", in1, in2, mode, boundary, fillvalue, True, extras)
+    if acceptable(in1, in2):
+        return _plane("correlate2d", in1, in2, mode, boundary, fillvalue, True)
+    return scipy_signal().correlate2d(in1, in2, mode, boundary, fillvalue)
 
 
-def _plane(
+def _with_extras(
     op: str,
     in1: Any,
     in2: Any,
@@ -126,18 +142,22 @@ def _plane(
     correlate: bool,
     extras: Extras,
 ) -> np.ndarray:
-    if extras != (False, 1, 1, None, None):
-        if boundary not in BOUNDARIES:
-            names = tuple(BOUNDARIES)
-            raise ValueError(f"{op}: boundary must be one of {names}, not {boundary!r}")
-        border = _border(boundary, fillvalue)
-        if np.ndim(in2) != 2:
-            raise ValueError(f"{op}: in2 must have two dimensions, not shape {np.shape(in2)}")
-        return filtered_with_extras(
-            op, in1, in2, mode, "direct", correlate, extras, border, late=correlate
-        )
+    if boundary not in BOUNDARIES:
+        names = tuple(BOUNDARIES)
+        raise ValueError(f"{op}: boundary must be one of {names}, not {boundary!r}")
+    if np.ndim(in2) != 2:
+        raise ValueError(f"{op}: in2 must have two dimensions, not shape {np.shape(in2)}")
+    border = _border(boundary, fillvalue)
+    return filtered_with_extras(
+        op, in1, in2, mode, "direct", correlate, extras, border, late=correlate
+    )
+
+
+def _plane(
+    op: str, in1: Any, in2: Any, mode: Any, boundary: Any, fillvalue: Any, correlate: bool
+) -> np.ndarray:
     known = mode in MODES and boundary in BOUNDARIES and np.isscalar(fillvalue)
-    if known and acceptable(in1, in2) and in1.ndim == 2:
+    if known and in1.ndim == 2:
         # SciPy swaps them then, and conjugates the other one.
         turned = correlate and mode == "valid" and in1.size < in2.size
         if not turned or np.result_type(in1, in2).kind != "c":

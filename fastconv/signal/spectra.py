@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from .convolution import scipy_signal
-from .filtering import FLOATS, MODES, acceptable, correlate_part, filtered, flipped, pair, window
+from .filtering import (
+    FLOATS,
+    MODES,
+    acceptable,
+    correlate_part,
+    filtered,
+    flipped,
+    pair,
+    scipy_signal,
+    window,
+)
 
 
 def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> np.ndarray:
