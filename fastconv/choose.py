@@ -125,13 +125,19 @@ def _planar_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
 
 
 def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
-    return "has no weight gradient" if operation == "weight_gradient" else None
+    row, lanes = geometry.out_size[-1], machine().lanes(dtype)
+    if operation == "weight_gradient" and row < lanes:
+        return f"its weight gradient needs rows of {lanes} outputs, not {row}"
+    return None
 
 
 def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
     if geometry.in_channels > 1 and _refuse_depthwise(geometry, dtype, operation) is None:
         return "channels that do not mix fill the lanes without a broadcast"
-    wide = _targets(geometry, operation) > machine().lanes(dtype)
+    lanes = machine().lanes(dtype)
+    if operation == "weight_gradient" and _targets(geometry, operation) >= lanes:
+        return "vectors of output channels are full, and need no sums of lanes"
+    wide = _targets(geometry, operation) > lanes
     if wide and operation == "forward" and geometry.stride[-1] > 1:
         return "pixels of a strided row do not lie side by side"
     return None

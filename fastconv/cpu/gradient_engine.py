@@ -18,18 +18,22 @@ from .job import (
     BOX_PIXELS,
     DEPTH_STEP,
     ENTER,
+    HEADER,
     LANES,
     LINES,
+    OUTER,
     PAIRWISE,
+    PLANAR,
     T_BLOCK,
     TAP_COUNT,
     TAPS_AT,
     THREAD_BYTES,
     correlation_job,
 )
-from .lowering import forward_axes, geometry_words, lifted_strides, row_offsets
+from .lowering import AXIS_WORDS, BOX, forward_axes, geometry_words, lifted_strides, row_offsets
 from .memory import address_of
 from .pack import fill_box
+from .planar_gradients import planar_partials, reduce_planar
 from .tiles import TAP_ROWS
 from .workspace import workspace
 
@@ -38,6 +42,7 @@ from .workspace import workspace
 ITEMS = 16
 # Pixels of a box: their packed gradient should stay in the first-level cache.
 MOST_PIXELS = 256
+MOST_PLANAR_PIXELS = 1024
 # Rows of a slab of the reduction.
 SLAB = 512
 
@@ -57,7 +62,7 @@ def channel_parts(channels: int, taps: int) -> int:
 class WeightGradient:
     """The weight gradient: partial matrices from chunks of pixels, then their sum.
 
-    `form` is that of the tiles: OUTER, or PAIRWISE for a depthwise convolution.
+    `form` is that of the tiles: OUTER, PAIRWISE for a depthwise convolution, or PLANAR.
     """
 
     def __init__(self, geometry: ConvGeometry, dtype: str, form: int) -> None:
@@ -68,10 +73,14 @@ class WeightGradient:
         self.multiplier = g.out_channels // g.in_channels if form == PAIRWISE else 1
         self.targets = g.out_channels // self.groups
         sources = g.in_channels // g.groups
-        self.parts = 1 if form == PAIRWISE else channel_parts(sources, taps)
+        self.parts = channel_parts(sources, taps) if form == OUTER else 1
         self.sources = sources // self.parts  # rows of one tap
         self._words = geometry_words(geometry)
         self._tile = tile_words(form, dtype, self.targets)
+        planar = form == PLANAR
+        self._kernels = (
+            (planar_partials, reduce_planar) if planar else (weight_partials, reduce_weight)
+        )
         self._jobs: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
         self._reductions: tuple[tuple[Any, ...], tuple[np.ndarray, int]] | None = None
 
@@ -88,10 +97,11 @@ class WeightGradient:
         axes, offsets, _, _ = forward_axes(self._words, lifted_strides(x), lifted_strides(gradient))
         blocks = -(-self.targets // int(self._tile[T_BLOCK]))
         wanted = max(1, ITEMS // groups)
-        spans = self._spans(min(blocks, wanted), wanted)
+        spans = 1 if self.form == PLANAR else self._spans(min(blocks, wanted), wanted)
         wanted = -(-wanted // spans)
+        most = MOST_PLANAR_PIXELS if self.form == PLANAR else MOST_PIXELS
         job = correlation_job(
-            axes, offsets, channels, self._tile, 0, wanted * groups * blocks, MOST_PIXELS, False
+            axes, offsets, channels, self._tile, 0, wanted * groups * blocks, most, False
         )
         job[ENTER] = fill_box.address(self.dtype)
         taps = job[job[TAPS_AT] : job[TAPS_AT] + job[TAP_COUNT]]
@@ -101,7 +111,7 @@ class WeightGradient:
         padded = -(-len(rows) // height) * height
         boxes = int(job[BOX_COUNT])
         chunks = min(boxes, wanted)
-        extra = [len(rows), padded, chunks, boxes, self.parts, spans, height]
+        extra = [len(rows), padded, chunks, boxes, self.parts, spans, height, self._share(job)]
         rows = np.pad(rows, (0, padded - len(rows)), mode="edge")
         made = job, np.concatenate([np.array(extra, np.int64), rows])
         if len(self._jobs) >= MOST_JOBS:
@@ -131,7 +141,7 @@ class WeightGradient:
         count = launch.thread_count(self.geometry.multiply_adds, threads)
         job, extra = self._job(element_strides(x), element_strides(gradient))
         sizes = self._sizes(job, extra, count)
-        zeros = np.zeros(int(job[BLOCK]), weight.dtype)
+        zeros = np.zeros(max(int(job[BLOCK]), int(job[LANES])), weight.dtype)
         items = self.groups * self.parts * int(extra[2]) * int(extra[5])
         with workspace(sum(sizes)) as work:
             packed, partials = work + sizes[0], work + sizes[0] + sizes[1]
@@ -144,10 +154,10 @@ class WeightGradient:
                 packed,
                 address_of(extra),
             )
-            launch.run(weight_partials, self.dtype, job, operands, items, count)
+            launch.run(self._kernels[0], self.dtype, job, operands, items, count)
             operands = partials, address_of(weight)
             reduction, items = self._reduction(element_strides(weight), job, extra)
-            launch.run(reduce_weight, self.dtype, reduction, operands, items, count)
+            launch.run(self._kernels[1], self.dtype, reduction, operands, items, count)
 
     def _reduction(
         self, steps: tuple[int, ...], job: np.ndarray, extra: np.ndarray
@@ -160,7 +170,7 @@ class WeightGradient:
         lifted = lifted_strides(steps)
         axes, _, places, _ = forward_axes(self._words, lifted, lifted)
         offsets = row_offsets(axes, places, lifted[2:], self.sources, lifted[1])[self._order()]
-        slabs = -(-len(offsets) // SLAB)
+        slabs = 1 if self.form == PLANAR else -(-len(offsets) // SLAB)
         words = [self.targets, job[BLOCKS], job[BLOCK], job[LANES], *extra[:3], self.parts, slabs]
         words += [self.targets * lifted[0], self.sources * lifted[1], lifted[0]]
         reduction = np.concatenate([np.array(words, np.int64), offsets])
@@ -170,10 +180,20 @@ class WeightGradient:
 
     def _sizes(self, job: np.ndarray, extra: np.ndarray, threads: int) -> list[int]:
         """Bytes of the threads' windows, their packed gradients, and all partial matrices."""
-        row = int(job[BLOCK]) * ITEM_SIZES[self.dtype]
+        element = int(job[BLOCK]) * ITEM_SIZES[self.dtype]
+        if self.form == PLANAR:
+            element *= int(job[LANES])
         matrices = self.groups * self.parts * int(extra[2]) * int(job[BLOCKS])
-        window, pixels = int(job[THREAD_BYTES]), int(job[BOX_PIXELS])
-        return [threads * window, threads * pixels * row, matrices * int(extra[1]) * row]
+        sizes = threads * int(job[THREAD_BYTES]), threads * int(extra[7])
+        return [*sizes, matrices * int(extra[1]) * element]
+
+    def _share(self, job: np.ndarray) -> int:
+        """Bytes of the packed gradient of a box; in planar form rows are filled up to vectors."""
+        pixels, size = int(job[BOX_PIXELS]), int(job[BLOCK]) * ITEM_SIZES[self.dtype]
+        if self.form != PLANAR:
+            return pixels * size
+        row, lanes = int(job[HEADER + 3 * AXIS_WORDS + BOX]), int(job[LANES])
+        return pixels // row * -(-row // lanes) * lanes * size
 
     def workspace_bytes(
         self, x: tuple[int, ...], gradient: tuple[int, ...], threads: int | None

@@ -21,7 +21,6 @@ from .compile import compiled, inlined, kernel
 from .job import (
     BLOCK,
     BLOCKS,
-    BOX_PIXELS,
     BUFFER_AT,
     DIRECT,
     FORM,
@@ -50,8 +49,9 @@ from .tiles import (
 )
 from .transpose import transpose
 
-# Words of their own that a gradient has beside its job; the x offset of every row follows.
-(G_ROWS, G_PADDED, G_CHUNKS, G_BOXES, G_PARTS, G_SPANS, G_HEIGHT, G_HEADER) = range(8)
+# Words of their own that a gradient has beside its job; the x offset of every row follows. G_SHARE
+# is the bytes of a thread's packed gradient, G_HEIGHT the rows of a tile.
+(G_ROWS, G_PADDED, G_CHUNKS, G_BOXES, G_PARTS, G_SPANS, G_HEIGHT, G_SHARE, G_HEADER) = range(9)
 
 
 @kernel
@@ -68,7 +68,7 @@ def weight_partials(
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
     width, blocks, spans = word(job, BLOCK), word(job, BLOCKS), word(extra, G_SPANS)
     boxes, chunks, padded = word(extra, G_BOXES), word(extra, G_CHUNKS), word(extra, G_PADDED)
-    packed = shift(element, word(operands, 5), thread * word(job, BOX_PIXELS) * width)
+    packed = word(operands, 5) + thread * word(extra, G_SHARE)
     for item in range(begin, end):
         span, matrix = item % spans, item // spans
         chunk, part = matrix % chunks, matrix // chunks

@@ -178,3 +178,54 @@ def _planar(block: int) -> Any:
 planar_1 = _planar(1)
 planar_6 = _planar(6)
 planar_8 = _planar(8)
+
+
+def _products(block: int) -> Any:
+    """An intrinsic for a tile of a planar weight gradient: `block` output channels by some rows."""
+
+    @intrinsic
+    def tile(
+        typing: Any,
+        element: Any,
+        sums: Any,
+        start: Any,
+        start_step: Any,
+        x: Any,
+        rows: Any,
+        lines: Any,
+        line_count: Any,
+        gradient: Any,
+    ) -> Any:
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            sums, start, start_step, x, rows, lines, line_count, gradient = args
+            sums, start, lines, rows = e.at(sums), e.at(start), e.at(lines), e.at(rows)
+            height = planar_vectors(machine(), block)
+            places = [e.shift(e.at(x), e.integer(rows, r)) for r in range(height)]
+            cells = [(r, k) for r in range(height) for k in range(block)]
+            acc = [e.load(e.shift(start, e.times(start_step, i))) for i in range(len(cells))]
+            state = [e.at(gradient), *acc]
+            with e.loop(line_count, state) as p:
+                line, here, acc = e.integer(lines, p), state[0], state[1:]
+                slopes = [e.load(here, k * e.lanes) for k in range(block)]
+                for r in range(height):
+                    pixels = e.load(e.shift(places[r], line))
+                    for k in range(block):
+                        i = r * block + k
+                        acc[i] = e.fma(pixels, slopes[k], acc[i])
+                state[:] = [e.shift(here, block * e.lanes), *acc]
+            for i, value in enumerate(state[1:]):
+                e.store(value, sums, i * e.lanes)
+
+        numbers = (sums, start, start_step, x, rows, lines, line_count, gradient)
+        return outlined(f"products_{block}", emit, element, *numbers)
+
+    return tile
+
+
+# sums[r, k, lane] = start[r, k, lane] + sum over p of
+#                    x[lines[p] + rows[r] + lane] * gradient[(p * block + k) * lanes + lane]
+# for as many rows as a planar tile has vectors; `start` has vectors `start_step` apart.
+products_1 = _products(1)
+products_6 = _products(6)
+products_8 = _products(8)
