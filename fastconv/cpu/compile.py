@@ -127,6 +127,7 @@ class _Cache(caching.FunctionCache):
     """Numba's cache with our locator, for which a cache that fails is a cache that is not there."""
 
     _impl_class = _CacheImpl
+    _full = False  # whether a file could not be written
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -139,9 +140,14 @@ class _Cache(caching.FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        if _Cache._full:
+            return
         try:
             super().save_overload(sig, data)
-        except Exception as reason:  # an unreadable index, a full disk
+        except OSError as reason:  # of a full disk more would be said for each kernel
+            log.info("compile cache is not written any more: %r", reason)
+            _Cache._full = True
+        except Exception as reason:  # an unreadable index
             log.info("compile cache of %s was not written: %r", self._name, reason)
             self._forget()
 

@@ -46,7 +46,7 @@ def linear_input(weight: Any, grad_output: Any, *, threads: int | None = None) -
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (), gradient, w)
     call = calls.get(key)
-    shape = (*gradient.shape[:-1], w.shape[-1])
+    shape = (*gradient.shape[:-1], *w.shape[-1:])
     if call is None:
         check_features(op, "grad_output", gradient, w.shape[::-1])
         dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
