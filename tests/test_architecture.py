@@ -37,6 +37,7 @@ ORDER = (
     "grad",
     "jit",
     "signal",
+    "ndimage",
     "cuda",
     "data",
     "nn",
