@@ -30,6 +30,7 @@ NORM = 2.0  # of lp pooling
 DISTINCT_IMAGES = 3
 
 
+TRANSFORMS = ("fft", "fourier", "winograd")  # in the names of algorithms and rivals
 # A transform mixes each element with its neighbours, so its error is relative to the largest one.
 # Winograd F(4x4, 3x3) was measured at up to 85 eps.
 TRANSFORM_ERROR = 256  # eps of the dtype
@@ -51,7 +52,7 @@ class Side:
     @property
     def transforms(self) -> bool:
         """Whether sums are not taken element by element, but of transformed elements."""
-        return any(word in f"{self.name} {self.algorithm}" for word in ("fft", "winograd"))
+        return any(word in f"{self.name} {self.algorithm}" for word in TRANSFORMS)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from benchmarks.rivals import load_rivals
 from benchmarks.suites import ALL_SUITES, POOL_SUITES, SUITES, standard_settings
 from benchmarks.timing import Timing, measure, ratio
 from fastconv import reference
+from fastconv.choose import ALGORITHMS
 from fastconv.machine import machine
 
 CASES = [case for cases in SUITES.values() for case in cases]
@@ -235,6 +236,16 @@ class TestProblem:
         with pytest.raises(WrongResult):
             problem.check(Side("sum", lambda: value), value)
         assert problem.check(Side("any", lambda: value, algorithm="fft"), value) < 2e-5
+
+    def test_every_algorithm_of_ours_is_right_by_its_bound(self) -> None:
+        """Also those that a shrunk layer would not choose: their bound goes by their names."""
+        case = ConvCase("3x3", 9, (21, 17), 11, (3, 3), 1, 1)
+        problem = Problem(case)
+        x, w = problem.operands.values()
+        for algorithm in ALGORITHMS:
+            if not algorithm.refuses(problem.geometry, "float32", "forward"):
+                result = fastconv.conv2d(x, w, padding=1, algorithm=algorithm.name)
+                problem.check(Side("ours", lambda: None, algorithm=algorithm.name), result)
 
     def test_another_dtype_or_shape_is_wrong(self) -> None:
         problem = Problem(SUITES["lenet5"][0].shrunk())
