@@ -3,6 +3,7 @@
 python -m benchmarks.compare --suite resnet50            times and prints a table
 python -m benchmarks.compare --suite all --standard --resume --report
                                                          all that benchmarks/REPORT.md shows
+python -m benchmarks.compare --device cuda               on a GPU: see `benchmarks.cuda`
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ LONG_CALL = 30e9  # operations: a second and more on few cores
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; the status is 1 for no row, a wrong one or a missed demand."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:2] == ["--device", "cuda"]:
+        from benchmarks import cuda
+
+        return cuda.main(given[2:])
     options = parse(str(__doc__), arguments)
     store = Store(options.output)
     failures: list[str] = []

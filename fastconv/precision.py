@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from .arguments import check_choice
 
-PRECISIONS = ("default", "strict")
+PRECISIONS = ("default", "strict", "tf32")
 
 _chosen = PRECISIONS[0]
 # Called after each change: who keeps choices must forget them.
@@ -19,13 +19,14 @@ def set_precision(precision: str) -> None:
 
     Parameters
     ----------
-    precision : {"default", "strict"}
+    precision : {"default", "strict", "tf32"}
         "default" allows float32 convolutions by algorithms that save multiplications and round
         more than a plain sum does: Winograd's (F(4, 3) about ten times as much, F(2, 3) twice);
         and, in float32 and float64, products of spectra for large kernels, whose error is small
         against the largest output of a tile, not against each.
         "strict" allows sums of plain products only; so NaN and infinity then stay within the
-        windows that hold them.
+        windows that hold them. "tf32" also allows float32 convolutions on a GPU by tensor cores,
+        which keep 11 bits of each factor: an error of about 1e-3. On the CPU it is "default".
 
     Raises
     ------

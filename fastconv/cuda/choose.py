@@ -15,6 +15,7 @@ import numpy as np
 from ..geometry import ConvGeometry
 from ..plan import Decision, Verdict
 from ..precision import get_precision
+from .backend import SIMULATED, intrinsic
 from .borders import FoldedBorder
 from .engine import Correlations
 from .gradient_engine import WeightGradient
@@ -95,10 +96,47 @@ def _make_direct(geometry: ConvGeometry, dtype: str, operation: str, activation:
 def _make_narrow(geometry: ConvGeometry, dtype: str, operation: str, activation: str | None) -> Any:
     if operation == "weight_gradient":
         return WeightGradient(geometry, dtype, narrow=True)
-    return Correlations(geometry, dtype, operation, activation, narrow=True)
+    return Correlations(geometry, dtype, operation, activation, "narrow")
+
+
+def _refuse_tensor(geometry: ConvGeometry, dtype: str, operation: str, device: Gpu) -> str | None:
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    if dtype not in ("float32", "float16"):
+        return f"tensor cores multiply float16 and TF32, not {dtype}"
+    if device.cc < (8, 0):
+        return f"needs compute capability 8.0, not {device.cc[0]}.{device.cc[1]}"
+    if intrinsic is None and not SIMULATED:
+        return "needs the extension interface of numba-cuda"
+    return _refuse_direct(geometry, dtype, operation, device)
+
+
+def _decline_tensor(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if dtype == "float32" and get_precision() != "tf32":
+        return 'TF32 keeps 11 bits of each factor: allow it with set_precision("tf32")'
+    return _decline_direct(geometry, dtype, operation)
+
+
+def _tensor_seconds(geometry: ConvGeometry, dtype: str, operation: str, device: Gpu) -> float:
+    # Expected, not measured: four times the plain units for TF32, twice that for float16.
+    work = _direct_seconds(geometry, "float32", operation, device)
+    work /= 4 if dtype == "float32" else 8
+    return max(work, _moved_bytes(geometry, dtype) / device.bandwidth)
+
+
+def _make_tensor(geometry: ConvGeometry, dtype: str, operation: str, activation: str | None) -> Any:
+    return Correlations(geometry, dtype, operation, activation, "tensor")
 
 
 ALGORITHMS = (
+    Algorithm(
+        "tensor",
+        "products by tensor cores, sums in float32",
+        _refuse_tensor,
+        _decline_tensor,
+        _tensor_seconds,
+        _make_tensor,
+    ),
     Algorithm(
         "narrow",
         "a thread for each output: groups too narrow for tiles, as of depthwise layers",

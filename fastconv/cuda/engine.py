@@ -24,6 +24,8 @@ from .lowering import NEAR, correlations, weight_rows
 from .machine import gpu
 from .memory import Table
 from .pack import pack_weights
+from .tensor import TILE as TENSOR_TILE
+from .tensor import correlate_tensor
 from .tiles import Tile, choose_tile
 
 # Jobs of one engine, by strides.
@@ -67,10 +69,10 @@ class Correlations:
         dtype: str,
         operation: str,
         activation: str | None = None,
-        narrow: bool = False,
+        form: str = "direct",
     ) -> None:
         self.geometry, self.dtype, self.compute = geometry, dtype, COMPUTE[dtype]
-        self.activation, self.narrow = activation, narrow
+        self.activation, self.form = activation, form
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
         self._jobs: dict[tuple[Any, ...], tuple[Job, ...]] = {}
@@ -91,13 +93,19 @@ class Correlations:
     @property
     def depth(self) -> int:
         """Reduction rows of a slab."""
-        return 1 if self.narrow else self.tile.depth
+        depths = {"narrow": 1, "direct": self.tile.depth, "tensor": TENSOR_TILE.depth(self.dtype)}
+        return depths[self.form]
+
+    @property
+    def width(self) -> int:
+        """Channels of a block."""
+        widths = {"narrow": 1, "direct": self.tile.channels, "tensor": TENSOR_TILE.channels}
+        return widths[self.form]
 
     @property
     def pitch(self) -> int:
         """Of a row of packed weights."""
-        width = 1 if self.narrow else self.tile.channels
-        return -(-self.targets // width) * width
+        return -(-self.targets // self.width) * self.width
 
     def pack(self, weight: DeviceArray, bias: DeviceArray | None) -> Packed:
         """Weights (K, C/groups, *kernel) in the order in which blocks read them."""
@@ -131,7 +139,7 @@ class Correlations:
         if known is None:
             words = self._words.copy()
             words[0] = source.shape[0]
-            tiles = 1 if self.narrow else self.pitch // self.tile.channels
+            tiles = 1 if self.form == "narrow" else self.pitch // self.width
             known = tuple(
                 make_job(
                     *job_numbers(
@@ -160,9 +168,9 @@ class Correlations:
         epilogue: Epilogue | None = None,
     ) -> None:
         """Fill `target`; both arrays (N, C, *spatial) of the engine's dtype."""
-        outputs = math.prod(self._size) * (
-            self.geometry.groups * self.targets if self.narrow else 1
-        )
+        outputs = math.prod(self._size)
+        if self.form == "narrow":
+            outputs *= self.geometry.groups * self.targets
         count = batches(self.geometry, outputs)
         for first in range(0, source.shape[0], count):
             part = slice(first, first + count)
@@ -190,15 +198,18 @@ class Correlations:
             operands = (source, weights, packed.bias, target, job.words, job.where, extras)
             if not job.pixels:
                 continue
-            if self.narrow:
+            groups, blocks = self.geometry.groups, self.pitch // self.width
+            if self.form == "narrow":
                 channels = self.geometry.groups * self.targets
                 kernel = correlate_narrow(self.dtype, last, far, after, kinds)
                 kernel(blocks_for(job.pixels * channels), *operands, channels)
+            elif self.form == "tensor":
+                kernel = correlate_tensor(self.dtype, is_channels_last(source), far, after, kinds)
+                kernel((-(-job.pixels // TENSOR_TILE.pixels) * blocks, groups), *operands)
             else:
                 vectors = self._fetches_vectors(source)
                 kernel = correlate(self.dtype, self.tile, vectors, last, far, after, kinds)
-                blocks = -(-job.pixels // self.tile.pixels) * (self.pitch // self.tile.channels)
-                kernel((blocks, self.geometry.groups), *operands)
+                kernel((-(-job.pixels // self.tile.pixels) * blocks, groups), *operands)
 
     def _fetches_vectors(self, source: DeviceArray) -> bool:
         """Whether four channels of every cell lie together, on a multiple of their size."""

@@ -21,7 +21,7 @@ from .memory import Table
 def pack(dtype: str) -> Kernel:
     """packed[g, r, k] = weight[g, r, k], zero where it is filled up to whole slabs and tiles."""
 
-    zero = number(dtype)(0)
+    OUT = number(dtype)
 
     def kernel(weight, packed, job, count):  # type: ignore[no-untyped-def]
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -33,7 +33,7 @@ def pack(dtype: str) -> Kernel:
                 at = g * job[GROUP_STEP] + k * job[TARGET_STEP] + job[OFFSETS + r]
                 packed[i] = weight[at]
             else:
-                packed[i] = zero
+                packed[i] = OUT(0)
 
     return Kernel(f"pack_{dtype}", kernel, [dtype, dtype, "int64", "number"], THREADS)
 

@@ -64,6 +64,7 @@ def pool(dtype: str, mode: int, channels_last: bool) -> Kernel:
     A mean divides its sum, SPREAD every term, by the product of the axes' shares or a number.
     """
     SUM, OUT = number(compute_type(dtype)), number(dtype)
+    KEY = number("float32" if dtype == "float16" else dtype)  # compared without a library
     finds = mode in (MAX, ARGMAX)
 
     def kernel(x, out, indices, job, exponent, count):  # type: ignore[no-untyped-def]
@@ -92,7 +93,7 @@ def pool(dtype: str, mode: int, channels_last: bool) -> Kernel:
             first_h, taps_h = job[job[AT_H] + 2 * h], job[job[AT_H] + 2 * h + 1]
             first_w, taps_w = job[job[AT_W] + 2 * w], job[job[AT_W] + 2 * w + 1]
             base = rest * job[STEP_N] + c * job[STEP_C]
-            best, place = OUT(0), -1
+            best, place = KEY(0), -1
             total = SUM(0)
             for a in range(taps_d):
                 at_d = first_d + a * job[GAP_D]
@@ -103,11 +104,12 @@ def pool(dtype: str, mode: int, channels_last: bool) -> Kernel:
                         at_w = first_w + e * job[GAP_W]
                         value = x[row + at_w * job[STEP_W]]
                         if finds:
+                            key = KEY(value)
                             # NaN, which is not itself, is larger than all; of equals the first
                             # wins.
-                            larger = value > best or (value != value and best == best)
+                            larger = key > best or (key != key and best == best)
                             if place < 0 or larger:
-                                best = value
+                                best = key
                                 place = (at_d * job[IN_H] + at_h) * job[IN_W] + at_w
                         elif mode == NORM:
                             size = abs(SUM(value))
@@ -126,7 +128,7 @@ def pool(dtype: str, mode: int, channels_last: bool) -> Kernel:
                         else:
                             total += SUM(value)
             if finds:
-                out[i] = best
+                out[i] = OUT(best)
                 if mode == ARGMAX:
                     indices[i] = place
             elif mode == MEAN:

@@ -52,12 +52,16 @@ class Tile(NamedTuple):
         return 2 * self.depth * (self.pixels + PITCH_EXTRA + self.channels) * itemsize
 
     def seconds(self, pixels: int, channels: int, rows: int, blocks_more: int, gpu: Gpu) -> float:
-        """Estimate for a product: whole waves of blocks, each as long as its multiply-adds."""
+        """Estimate for a product: the blocks of the busiest multiprocessor, one after the other.
+
+        Four warps, with the many independent sums of each, can keep it busy; fewer cannot.
+        """
         blocks = -(-pixels // self.pixels) * -(-channels // self.channels) * blocks_more
+        each = math.ceil(blocks / gpu.processors)
         resident = max(gpu.blocks(self.threads, 128, self.shared_bytes(4)), 1)
-        waves = math.ceil(blocks / (gpu.processors * resident))
-        work = 2.0 * self.pixels * self.channels * max(rows, 1) * resident
-        return waves * work / (gpu.float32_flops / gpu.processors * self.share)
+        busy = min(min(each, resident) * self.threads / 128, 1.0)
+        work = 2.0 * self.pixels * self.channels * max(rows, 1)
+        return each * work / (gpu.float32_flops / gpu.processors * self.share * busy)
 
     @property
     def share(self) -> float:

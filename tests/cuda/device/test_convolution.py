@@ -14,7 +14,7 @@ from fastconv.plan import OPERATIONS
 # Multiply-adds that the simulator is given for one case.
 MOST = 2500
 ROWS = [row for row in CASES if not backend.SIMULATED or row.geometry.multiply_adds <= MOST]
-ALGORITHMS = [row.name for row in choose.ALGORITHMS]
+ALGORITHMS = [row.name for row in choose.ALGORITHMS if row.name != "tensor"]
 
 
 def some(*names):
@@ -183,3 +183,14 @@ def test_the_whole_of_a_large_sum():
     X, DY = map(fastconv.to_device, (x, dy))
     found = fastconv.grad.conv1d_weight(X, (2, 1, 2), DY, algorithm="direct").copy_to_host()
     assert np.array_equal(found, np.full((2, 1, 2), math.prod((3, 299))))
+
+
+@some("1d", "2d three groups", "2d pairs", "2d 1x1 stride", "3d unbatched", "2d 3x3 one cell")
+@pytest.mark.parametrize("operation", OPERATIONS[:2])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_tensor_cores(row, operation, dtype):
+    """TF32 and float16 hold small integers exactly; sums are float32."""
+    for last in (False,) if backend.SIMULATED and dtype == "float16" else (False, True):
+        result = row.run(operation, placed(row, operation, dtype, last), algorithm="tensor")
+        assert result.dtype == dtype
+        assert np.array_equal(result.copy_to_host(), answer(row, operation))

@@ -1,0 +1,51 @@
+"""Every kernel becomes PTX with no GPU and no driver, and assembles as it was planned."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fastconv.cuda import backend, inventory
+
+if backend.SIMULATED:
+    pytest.skip("the simulator compiles nothing", allow_module_level=True)
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cuda-kernels.md"
+KERNELS = {kernel.name: kernel for kernel in inventory.kernels()}
+
+
+def test_names_tell_kernels_apart():
+    assert len(KERNELS) == len(inventory.kernels())
+
+
+@pytest.mark.parametrize("cc", inventory.CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
+def test_every_kernel(cc):
+    """For the newest all; for the others, to save time, those of the largest tiles."""
+    newest = cc == inventory.CAPABILITIES[-1]
+    found = inventory.check_all(cc, every=newest)
+    expected = {n for n, k in KERNELS.items() if k.least_cc <= cc}
+    if not newest:
+        expected = {name for name in expected if not inventory.smaller(name)}
+    assert {name for name, _, _ in found} == expected
+    for name, ptx, assembled in found:
+        assert re.search(rf"\.target sm_{cc[0]}{cc[1]}\b", ptx), name
+        if assembled is not None:
+            assert (assembled.spilled_bytes, assembled.stack_bytes) == (0, 0), name
+            assert assembled.shared_bytes == KERNELS[name].shared_bytes, name
+            # 32-bit registers of one block, as they are granted.
+            assert -(-assembled.registers // 8) * 8 * KERNELS[name].threads <= 65536, name
+
+
+def test_products_use_their_instructions():
+    """Multiply-adds for each pair of the registers' values, vectors of four from shared memory."""
+    ptx = KERNELS["direct_float32_128x128x8_vectors_last"].compile_ptx((9, 0))
+    assert ptx.count("fma.rn.f32") >= 64
+    assert re.search(r"ld\.shared\.v4", ptx) and re.search(r"st\.shared\.v4", ptx)
+    assert ".local" not in ptx
+    assert ptx.count("bar.sync") <= 2
+
+
+def test_the_document_has_every_kernel():
+    """Its figures change with the assembler; its rows must not."""
+    rows = re.findall(r"(?m)^\| (\w+) \| \d", DOCUMENT.read_text(encoding="utf-8"))
+    assert rows == list(KERNELS), "run python -m fastconv.cuda.inventory docs/cuda-kernels.md"
