@@ -62,6 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
         target = course.dense_target if options.dense else course.target
     rng = np.random.default_rng(options.seed)
     model = initialised(dense_network() if options.dense else lenet(), rng)
+    try:
+        model.to(options.device)
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     tell = (lambda *words: None) if options.quiet else print
     tell(f"{name}: {len(data.train_images):,} training and {len(data.test_images):,} test images")
     tell(f"\n{model.summary((1, 28, 28))}\n")
@@ -110,6 +115,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="folder for the model and the PNG",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--quiet", action="store_true", help="print the result only")
     parser.add_argument(
         "--target", type=float, help="test accuracy in percent to reach, else exit status 1"
@@ -226,8 +232,9 @@ def rise_and_fall(done: float) -> float:
 def compile_kernels(model: nn.Sequential, data: MNIST, batch_size: int) -> None:
     """Run one batch without a step, so that the images per second below do not count compiling."""
     images = data.train_images[:batch_size, np.newaxis] / np.float32(255)
-    scores = model.train()(images)
-    model.backward(np.zeros_like(scores), input_gradient=False)
+    on_gpu = not isinstance(next(model.parameters()).data, np.ndarray)
+    scores = model.train()(fastconv.to_device(images) if on_gpu else images)
+    model.backward(scores * 0, input_gradient=False)
     model.zero_grad()
     nn.predict(model, data.test_images[:batch_size])
 
