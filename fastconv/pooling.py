@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,19 @@ from .arrays import (
     compute_dtype,
     empty,
     is_channels_last,
+    maker_of,
 )
 from .cpu.pool_job import ARGMAX, MAX, SUM
-from .cpu.pooling import backward_job, forward_job, pool_into
+from .cpu.pooling import Job, backward_job, element_steps, forward_job, pool_into
 from .cpu.program import noted, unwritten
 from .cpu.scatter import scatter_into
 from .cpu.windows import AnyPool, axes, shares
 from .device import cuda, mixed
 from .geometry import AdaptiveGeometry, PoolGeometry
+from .remembered import Calls, Key, key_of
 
+# Cells of an output from which on its gradient is divided before it is spread.
+MANY_CELLS = 8
 TOP_BIT = np.uint64(2**63)
 
 
@@ -65,6 +70,41 @@ class _Target:
             return self._out
 
 
+class PoolCall:
+    """A pooling of arrays like one that was pooled before, straight into new arrays."""
+
+    def __init__(
+        self, job: Job, x: np.ndarray, shape: Size, batched: bool, last: bool, places: bool
+    ) -> None:
+        """For arrays like `x`, which has a batch axis, and results of `shape`."""
+        self._job = job if job.steps else job._replace(steps=element_steps(x))
+        self._lone = not batched
+        self._make = maker_of(shape, x.dtype, last)
+        self._make_places = maker_of(shape, np.dtype(np.int64), last) if places else None
+
+    def __call__(self, x: np.ndarray, threads: int | None) -> Any:
+        """The result, and with `places` the indices."""
+        y, lone = self._make(), self._lone
+        places = None if self._make_places is None else self._make_places()
+        pool_into(self._job, x, y, places, threads)
+        if places is None:
+            return y[0] if lone else y
+        return (y[0], places[0]) if lone else (y, places)
+
+
+_calls = Calls[PoolCall]()
+
+
+def known(
+    op: str, options: tuple[Any, ...], x: Any, out: Any
+) -> tuple[Key | None, PoolCall | None]:
+    """The key of a call that makes a new array on the host, and the call, if it is known."""
+    if out is not None or type(x) is not np.ndarray:
+        return None, None
+    key = key_of(op, options, x)
+    return key, _calls.get(key)
+
+
 def _lifted(x: np.ndarray, geometry: AnyPool) -> np.ndarray:
     """`x` with a batch axis."""
     return x if geometry.batched else x[None]
@@ -73,6 +113,11 @@ def _lifted(x: np.ndarray, geometry: AnyPool) -> np.ndarray:
 def _wide(x: np.ndarray) -> np.ndarray:
     """`x` in the dtype it is computed in; uint64 wraps, complex stays."""
     return x if x.dtype.kind == "c" else x.astype(compute_dtype(x.dtype), copy=False)
+
+
+def _kind(x: np.ndarray) -> tuple[str, bool]:
+    """What a job depends on beside the problem: element type, and whether `x` is dense."""
+    return x.dtype.name, x.flags.c_contiguous
 
 
 def refuse(op: str, name: str, x: np.ndarray, kinds: str) -> None:
@@ -99,8 +144,12 @@ def max_pool(
     return_indices: bool,
     out: Any,
     threads: int | None,
+    key: Key | None,
 ) -> Any:
-    """The maximum of each window, with `return_indices` also its place in the plane."""
+    """The maximum of each window, with `return_indices` also its place in the plane.
+
+    Here and below a call is remembered by its `key`, if that is enough for it.
+    """
     refuse(op, "input", input, "c")
     if type(input) is not np.ndarray:
         return cuda("pooling").max_pool(op, geometry, input, return_indices, out)
@@ -111,7 +160,11 @@ def max_pool(
         indices = empty(geometry.output_shape, np.dtype(np.int64), last)
     flipped = x.dtype == np.uint64  # keeps its order as int64 if the top bit is flipped
     source = (x ^ TOP_BIT).view(np.int64) if flipped else _wide(x)
-    job = forward_job(geometry, ARGMAX if return_indices else MAX, False, 0, last)
+    mode = ARGMAX if return_indices else MAX
+    job = forward_job(geometry, mode, False, 0, last, *_kind(source))
+    if source is x and out is None:
+        whole = geometry.output_shape
+        _calls.keep(key, PoolCall(job, x, whole, geometry.batched, last, return_indices))
     pool_into(job, source, target.array, indices, threads)
     if flipped:
         values = target.array.view(np.uint64)
@@ -201,15 +254,17 @@ def _divisors(geometry: AnyPool, padded: bool) -> int | np.ndarray:
     return products.reshape(geometry.out_size)
 
 
-def _sum_into(job: np.ndarray, x: np.ndarray, y: np.ndarray, threads: int | None) -> None:
-    """Run a job of sums, of complex numbers by their parts."""
+def _sum_into(
+    job_of: Callable[[str, bool], Job], x: np.ndarray, y: np.ndarray, threads: int | None
+) -> None:
+    """Run the job of sums for arrays like x, of complex numbers by their parts."""
     if x.dtype.kind != "c":
-        pool_into(job, _wide(x), y, None, threads)
+        pool_into(job_of(*_kind(x)), x, y, None, threads)
         return
     part = empty(y.shape, y.real.dtype, is_channels_last(y))
-    pool_into(job, x.real, part, None, threads)
+    pool_into(job_of(*_kind(x.real)), x.real, part, None, threads)
     y.real = part
-    pool_into(job, x.imag, part, None, threads)
+    pool_into(job_of(*_kind(x.imag)), x.imag, part, None, threads)
     y.imag = part
 
 
@@ -221,6 +276,7 @@ def avg_pool(
     divisor: int | None,
     out: Any,
     threads: int | None,
+    key: Key | None,
 ) -> np.ndarray:
     """The mean of each window; `padded` counts the cells of the padding in the divisor."""
     refuse(op, "input", input, "iu")
@@ -228,8 +284,13 @@ def avg_pool(
         return cuda("pooling").avg_pool(op, geometry, input, padded, divisor, out)
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
-    job = forward_job(geometry, SUM, padded, divisor or 0, target.channels_last)
-    _sum_into(job, x, target.array, threads)
+    last, terms = target.channels_last, _wide(x)
+    job_of = functools.partial(forward_job, geometry, SUM, padded, divisor or 0, last)
+    if terms is x and x.dtype.kind == "f" and out is None:
+        job = job_of(*_kind(x))
+        call = PoolCall(job, x, geometry.output_shape, geometry.batched, last, False)
+        _calls.keep(key, call)
+    _sum_into(job_of, terms, target.array, threads)
     return target.result()
 
 
@@ -241,6 +302,7 @@ def avg_pool_input(
     divisor: int | None,
     out: Any,
     threads: int | None,
+    key: Key | None,
 ) -> np.ndarray:
     """The gradient of `avg_pool`."""
     refuse(op, "grad_output", grad_output, "iu")
@@ -250,12 +312,18 @@ def avg_pool_input(
         return cuda("pooling").avg_pool_input(op, *arguments)
     gradient = _lifted(grad_output, geometry)
     target = _Target(op, out, geometry.input_shape, geometry.batched, gradient)
-    found = divisor or _divisors(geometry, padded)
+    last, found = target.channels_last, divisor or _divisors(geometry, padded)
     terms = _wide(gradient)
-    if not isinstance(found, int):
+    many = math.prod(geometry.in_size) >= MANY_CELLS * math.prod(geometry.out_size)
+    if many or not isinstance(found, int):  # rather once for each output than for each cell
         with np.errstate(all="ignore"):
-            terms, found = terms / found.astype(terms.real.dtype), 1
-    _sum_into(backward_job(geometry, found, target.channels_last), terms, target.array, threads)
+            terms, found = terms / np.asarray(found, terms.real.dtype), 1
+    job_of = functools.partial(backward_job, geometry, found, last)
+    if terms is gradient and terms.dtype.kind == "f" and out is None:
+        job = job_of(*_kind(terms))
+        call = PoolCall(job, terms, geometry.input_shape, geometry.batched, last, False)
+        _calls.keep(key, call)
+    _sum_into(job_of, terms, target.array, threads)
     return target.result()
 
 
@@ -284,12 +352,14 @@ def lp_pool(
     x = _lifted(input, geometry)
     target = _Target(op, out, geometry.output_shape, geometry.batched, x)
     if norm == math.inf:
-        job = forward_job(geometry, MAX, False, 0, target.channels_last)
-        pool_into(job, np.abs(_wide(x)), target.array, None, threads)
+        powers = np.abs(_wide(x))
+        job = forward_job(geometry, MAX, False, 0, target.channels_last, *_kind(powers))
+        pool_into(job, powers, target.array, None, threads)
         return target.result()
-    job = forward_job(geometry, SUM, False, 1, target.channels_last)
     with np.errstate(all="ignore"):
-        pool_into(job, _power(np.abs(_wide(x)), norm), target.array, None, threads)
+        powers = _power(np.abs(_wide(x)), norm)
+        job = forward_job(geometry, SUM, False, 1, target.channels_last, *_kind(powers))
+        pool_into(job, powers, target.array, None, threads)
         target.array[...] = _power(target.array, 1 / norm)
     return target.result()
 
@@ -325,14 +395,16 @@ def lp_pool_input(
     with np.errstate(all="ignore"):
         if norm == math.inf:
             places = empty(y.shape, np.dtype(np.int64), last)
-            job = forward_job(geometry, ARGMAX, False, 0, last)
-            pool_into(job, np.abs(x), empty(y.shape, x.dtype, last), places, threads)
+            powers = np.abs(x)
+            job = forward_job(geometry, ARGMAX, False, 0, last, *_kind(powers))
+            pool_into(job, powers, empty(y.shape, x.dtype, last), places, threads)
             dense = channels_last if last else channels_first
             scatter_into(dense(gradient), places, target.array, last, True, threads)
             target.array[...] *= np.sign(x)
             return target.result()
         terms = np.where(y == 0, 0, gradient * _power(y, 1 - norm))
-        pool_into(backward_job(geometry, 1, last), terms, target.array, None, threads)
+        job = backward_job(geometry, 1, last, *_kind(terms))
+        pool_into(job, terms, target.array, None, threads)
         slope = np.sign(x) * _power(np.abs(x), norm - 1)
         target.array[...] = np.where(x == 0, 0, target.array * slope)
     return target.result()

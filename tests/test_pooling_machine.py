@@ -44,11 +44,11 @@ def test_emitted_code():
     lanes = machine().lanes("float32")
     assert f"fcmp ogt <{lanes} x float>" in code._library.get_llvm_str()
     asm = code._library.get_asm_str()
-    assert len(re.findall(r"^_?fastconv_max_strip_float32:", asm, flags=re.MULTILINE)) == 1
+    assert len(re.findall(r"^_?fastconv_max_sheet_float32:", asm, flags=re.MULTILINE)) == 1
     if X86 and machine().vector_bytes >= 32:
         register = {64: "zmm", 32: "ymm"}[machine().vector_bytes]
         found = re.findall(rf"v?maxps.*%{register}", asm)
-        assert 7 <= len(found) <= 40  # six ways of a block, once more along rows
+        assert 20 <= len(found) <= 80  # eight ways of one block, four of four blocks, along rows
 
 
 @pytest.mark.skipif(not X86, reason="names of x86 features")

@@ -127,27 +127,32 @@ def emitter(builder: ir.IRBuilder, element: Any) -> Emit:
 
 
 def outlined(name: str, emit: Callable, element: Any, *numbers: Any) -> tuple[Any, Callable]:
-    """What an intrinsic returns that calls a function of its own, made by `emit`.
-
-    The function stands once in the machine code: inlined, loops around it would multiply it.
-    """
+    """What an intrinsic returns that calls a function of its own, made by `emit`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        module, called = builder.module, f"fastconv_{name}_{element.dtype}"
-        function = module.globals.get(called)
-        if function is None:
-            kinds = [value.type for value in args[1:]]
-            function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), called)
-            function.linkage = "linkonce_odr"
-            function.attributes.add("noinline")
-            body = ir.IRBuilder(function.append_basic_block("entry"))
-            emit(body, element, *function.args)
-            body.ret_void()
-        builder.call(function, args[1:])
+        call_outlined(name, emit, builder, element, args[1:])
         return context.get_dummy_value()
 
     wide = [types.int64 if isinstance(n, types.Integer) else n for n in numbers]
     return types.void(element, *wide), generate
+
+
+def call_outlined(name: str, emit: Callable, builder: Any, element: Any, arguments: Any) -> None:
+    """Call the function of that name with numbers; emit(builder, element, *numbers) makes it.
+
+    It stands once in the machine code: inlined, loops around it would multiply it.
+    """
+    module, called = builder.module, f"fastconv_{name}_{element.dtype}"
+    function = module.globals.get(called)
+    if function is None:
+        kinds = [value.type for value in arguments]
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), called)
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        body = ir.IRBuilder(function.append_basic_block("entry"))
+        emit(body, element, *function.args)
+        body.ret_void()
+    builder.call(function, arguments)
 
 
 def _value(number: Any) -> Any:

@@ -12,10 +12,9 @@ from typing import Any
 from llvmlite import ir
 
 from ..machine import machine
-from .emit import Emit, i32, i64, pointer
+from .emit import Emit, call_outlined, i32, i64, pointer
 
 Values = list[Any]
-Gather = Callable[[Any], Any]
 
 
 class Lanes(Emit):
@@ -24,7 +23,7 @@ class Lanes(Emit):
     def __init__(self, builder: ir.IRBuilder, element: Any, step: Any, count: Any) -> None:
         dtype = str(element.dtype)
         super().__init__(builder, dtype, machine().lanes(dtype))
-        self.step, self.count = step, count
+        self.step, self.count, self._element = step, count, element
         self.full = builder.icmp_signed(">=", count, i64(self.lanes))
 
     # --- Numbers ---
@@ -36,6 +35,10 @@ class Lanes(Emit):
         return self.builder.shuffle_vector(
             one, empty, ir.VectorType(i32, self.lanes)([0] * self.lanes)
         )
+
+    def call(self, name: str, emit: Callable, arguments: Values) -> None:
+        """Call a function of its own for this element type; see `emit.call_outlined`."""
+        call_outlined(name, emit, self.builder, self._element, arguments)
 
     def numbers(self, first: int = 0) -> Any:
         """first, first + 1, ... as int64."""
@@ -102,14 +105,13 @@ class Lanes(Emit):
         alive = self._below(self.count, 0)
         return self._masked("gather", [cells, i32(self.align), alive, self.zeros()], self.vector)
 
-    def put(self, vector: Any, base: Any, align: int) -> None:
-        """base[l] = vector[l] in the living lanes."""
-        with self.builder.if_else(self.full) as (full, last):
-            with full:
-                self.builder.store(vector, base, align=align)
-            with last:
-                alive = self._below(self.count, 0)
-                self._masked("store", [vector, base, i32(align), alive], vector.type)
+    def put(self, vector: Any, base: Any, align: int, count: Any) -> None:
+        """base[l] = vector[l] where l < count, or in all lanes if that is None."""
+        if count is None:
+            self.builder.store(vector, base, align=align)
+        else:
+            alive = self._below(count, 0)
+            self._masked("store", [vector, base, i32(align), alive], vector.type)
 
     def _below(self, count: Any, first: int) -> Any:
         return self.builder.icmp_signed("<", self.numbers(first), self.splat(count))
@@ -127,18 +129,12 @@ class Lanes(Emit):
 
     # --- Control ---
 
-    def either(self, condition: Any, yes: Callable[[], Values], no: Callable[[], Values]) -> Values:
-        """The values of `yes()` or of `no()`, whichever is to run."""
-        ends = []
-        with self.builder.if_else(condition) as branches:
-            for branch, run in zip(branches, (yes, no)):
-                with branch:
-                    ends.append((run(), self.builder.block))
-        merged = [self.builder.phi(value.type) for value in ends[0][0]]
-        for values, block in ends:
-            for phi, value in zip(merged, values):
-                phi.add_incoming(value, block)
-        return merged
+    @contextmanager
+    def repeat(self, count: Any) -> Iterator[Any]:
+        """Repeat the body `count` times, which may be none."""
+        some = self.builder.icmp_signed(">", count, i64(0))
+        with self.builder.if_then(some), self.loop(count, []) as index:
+            yield index
 
     @contextmanager
     def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
@@ -152,37 +148,49 @@ class Lanes(Emit):
         keep.operands = (keep, rolled)  # a loop's name is a node that begins with itself
         latch.terminator.set_metadata("llvm.loop", keep)
 
-    def sweep(self, x: Any, taps: Any, moves: Any, state: Values, visit: Callable) -> Values:
-        """visit(cell, t) at every tap in order, to update the list `state`; at least one tap."""
+    def sweep(self, taps: Any, moves: Any, state: Values, visit: Callable) -> None:
+        """visit(t * moves, t) at every tap in order, to update the list `state`."""
         b = self.builder
         counts = [b.extract_value(taps, axis) for axis in range(3)]
         moves = [b.extract_value(moves, axis) for axis in range(3)]
         with self.loop(counts[0], state) as d:
-            plane = self.shift(x, b.mul(d, moves[0]))
+            plane = b.mul(d, moves[0])
             with self.loop(counts[1], state) as r:
-                row = self.shift(plane, b.mul(r, moves[1]))
+                row = b.add(plane, b.mul(r, moves[1]))
                 with self.loop(counts[2], state) as s:
-                    visit(self.shift(row, b.mul(s, moves[2])), (d, r, s))
-        return state
+                    visit(b.add(row, b.mul(s, moves[2])), (d, r, s))
 
-    def each_way(self, body: Callable[[Gather], Values]) -> Values:
-        """body(gather), in code made for the step (1, 2, any) and for a full or a last block.
+    def per_step(self, steps: tuple[int | None, ...], way: Callable[[int | None], None]) -> None:
+        """way(step) for that of `steps` which is the step; a last one of None is any other."""
+        first, *others = steps
+        if first is None:
+            way(None)
+            return
+        with self.builder.if_else(self.has_step(first)) as (yes, no):
+            with yes:
+                way(first)
+            with no:
+                if others:
+                    self.per_step(tuple(others), way)
 
-        gather(cell) is the vector cell[l * step] of the living lanes.
-        """
+    def per_fill(self, way: Callable[[Any], None]) -> None:
+        """way(count): with None for a full vector, and with the count of living lanes."""
+        with self.builder.if_else(self.full) as (full, last):
+            with full:
+                way(None)
+            with last:
+                way(self.count)
 
-        def ways(count: Any, otherwise: Gather) -> Values:
-            one, two = (self.builder.icmp_signed("==", self.step, i64(n)) for n in (1, 2))
-            return self.either(
-                one,
-                lambda: body(lambda cell: self.row(cell, 0, count)),
-                lambda: self.either(
-                    two,
-                    lambda: body(lambda cell: self._pairs(cell, count)),
-                    lambda: body(otherwise),
-                ),
-            )
+    def has_step(self, step: int) -> Any:
+        """Whether this is the step."""
+        return self.builder.icmp_signed("==", self.step, i64(step))
 
-        return self.either(
-            self.full, lambda: ways(None, self._singles), lambda: ways(self.count, self.gather)
-        )
+    def cells(self, cell: Any, step: int | None, count: Any) -> Any:
+        """cell[l * step] in the living lanes; a `step` of None is the one at run time."""
+        if step == 0:
+            return self.broadcast(cell)
+        if step == 1:
+            return self.row(cell, 0, count)
+        if step == 2:
+            return self._pairs(cell, count)
+        return self._singles(cell) if count is None else self.gather(cell)

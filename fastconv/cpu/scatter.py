@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel
+from .compile import inlined, kernel
 from .launch import run, thread_count
 from .memory import address_of, clear, load, set_word, shift, store, word
 from .program import Program, Unwritten, noted
 
-# Channels of one work item: two cache lines of float32, so that threads do not share lines.
-BLOCK = 32
+# Channels of one work item where images are too few for all threads: two cache lines of float32, so
+# that threads do not share lines.
+BLOCK, ENOUGH_ITEMS = 32, 16
 
 (OUTPUTS, CELLS, CHANNELS, BLOCKS, ADD, WORDS) = range(6)
 (SOURCE, INDICES, TARGET, FAILURES, OPERANDS) = range(5)
@@ -31,30 +32,54 @@ def scatter(element: Any, job: int, operands: int, begin: int, end: int, thread:
     """
     outputs, cells, channels = word(job, OUTPUTS), word(job, CELLS), word(job, CHANNELS)
     blocks, add = word(job, BLOCKS), word(job, ADD)
+    wrong = False
     for item in range(begin, end):
-        n, first = item // blocks, item % blocks * BLOCK
-        width = min(channels - first, BLOCK)
+        n, block = item // blocks, item % blocks
+        first = block * BLOCK
+        width = channels if blocks == 1 else min(channels - first, BLOCK)
         source = shift(element, word(operands, SOURCE), n * outputs * channels + first)
         indices = word(operands, INDICES) + 8 * (n * outputs * channels + first)
         target = shift(element, word(operands, TARGET), n * cells * channels + first)
         if width == channels:
             clear(element, target, cells * channels)
+        elif width == BLOCK:  # a constant, so that this is a few stores
+            for i in range(cells):
+                clear(element, shift(element, target, i * channels), BLOCK)
         else:
             for i in range(cells):
                 clear(element, shift(element, target, i * channels), width)
-        wrong = 0
+        if channels == 1:
+            wrong |= _scatter_row(element, source, indices, outputs, cells, 1, 0, target, add)
+            continue
         for o in range(outputs):
-            for c in range(o * channels, o * channels + width):
-                cell = word(indices, c)
-                if 0 <= cell < cells:
-                    place, value = cell * channels + c - o * channels, load(element, source, c)
-                    if add:
-                        value += load(element, target, place)
-                    store(element, target, place, value)
-                else:
-                    wrong = 1
-        if wrong:
-            set_word(word(operands, FAILURES), thread, 1)
+            row, places = shift(element, source, o * channels), indices + 8 * o * channels
+            wrong |= _scatter_row(element, row, places, width, cells, channels, 1, target, add)
+    if wrong:
+        set_word(word(operands, FAILURES), thread, 1)
+
+
+@inlined
+def _scatter_row(
+    element: Any,
+    source: int,
+    indices: int,
+    count: int,
+    cells: int,
+    pitch: int,
+    step: int,
+    target: int,
+    add: int,
+) -> bool:
+    """target[indices[i] * pitch + i * step] += source[i], or =; whether an index was wrong."""
+    wrong = False
+    for i in range(count):
+        cell = word(indices, i)
+        if cell < 0 or cell >= cells:
+            wrong = True
+            continue
+        place, value = cell * pitch + i * step, load(element, source, i)
+        store(element, target, place, value + load(element, target, place) if add else value)
+    return wrong
 
 
 def scatter_into(
@@ -87,7 +112,7 @@ def _scatter_job(
     outputs, cells = math.prod(source.shape[2:]), math.prod(spatial)
     if not channels_last:
         batch, channels = batch * channels, 1
-    blocks = -(-channels // BLOCK)
+    blocks = -(-channels // BLOCK) if batch < ENOUGH_ITEMS else 1
     job = np.array([outputs, cells, channels, blocks, add], np.int64)
     return job, batch * blocks
 

@@ -24,9 +24,12 @@ def adaptive(op: str, rank: int, shape: Size, output_size: Any) -> AdaptiveGeome
 def _adaptive_avg_pool(
     op: str, rank: int, input: Any, output_size: Any, out: Any, threads: Any
 ) -> np.ndarray:
-    x = as_operand(op, "input", input, True)
+    x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
+    key, call = pooling.known(op, (output_size,), x, out)
+    if call is not None:
+        return call(x, threads)
     geometry = adaptive(op, rank, x.shape, output_size)
-    return pooling.avg_pool(op, geometry, x, False, None, out, as_threads(op, threads))
+    return pooling.avg_pool(op, geometry, x, False, None, out, threads, key)
 
 
 def _adaptive_max_pool(
@@ -38,10 +41,13 @@ def _adaptive_max_pool(
     out: Any,
     threads: Any,
 ) -> Any:
-    x = as_operand(op, "input", input, True)
+    x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
+    key, call = pooling.known(op, (output_size, return_indices), x, out)
+    if call is not None:
+        return call(x, threads)
     geometry = adaptive(op, rank, x.shape, output_size)
     wanted = as_flag(op, "return_indices", return_indices)
-    return pooling.max_pool(op, geometry, x, wanted, out, as_threads(op, threads))
+    return pooling.max_pool(op, geometry, x, wanted, out, threads, key)
 
 
 def adaptive_avg_pool1d(

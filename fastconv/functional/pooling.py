@@ -59,10 +59,13 @@ def _max_pool(
     out: Any,
     threads: Any,
 ) -> Any:
-    x = as_operand(op, "input", input, True)
+    x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
+    key, call = pooling.known(op, (*options, return_indices), x, out)
+    if call is not None:
+        return call(x, threads)
     geometry = sliding(op, rank, x.shape, options)
     wanted = as_flag(op, "return_indices", return_indices)
-    return pooling.max_pool(op, geometry, x, wanted, out, as_threads(op, threads))
+    return pooling.max_pool(op, geometry, x, wanted, out, threads, key)
 
 
 def _avg_pool(
@@ -75,11 +78,14 @@ def _avg_pool(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    x = as_operand(op, "input", input, True)
+    x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
+    key, call = pooling.known(op, (*options, count_include_pad, divisor_override), x, out)
+    if call is not None:
+        return call(x, threads)
     geometry = sliding(op, rank, x.shape, options)
     padded = as_flag(op, "count_include_pad", count_include_pad)
-    divisor, threads = as_divisor(op, divisor_override), as_threads(op, threads)
-    return pooling.avg_pool(op, geometry, x, padded, divisor, out, threads)
+    divisor = as_divisor(op, divisor_override)
+    return pooling.avg_pool(op, geometry, x, padded, divisor, out, threads, key)
 
 
 def max_pool1d(

@@ -16,10 +16,13 @@ from .pooling import max_gradient
 def _adaptive_avg_gradient(
     op: str, rank: int, grad_output: Any, input_size: Any, out: Any, threads: Any
 ) -> np.ndarray:
-    gradient = as_operand(op, "grad_output", grad_output, True)
+    gradient, threads = as_operand(op, "grad_output", grad_output, True), as_threads(op, threads)
+    key, call = pooling.known(op, (input_size,), gradient, out)
+    if call is not None:
+        return call(gradient, threads)
     shape = as_shape(op, "input_size", input_size)
     geometry = adaptive(op, rank, shape, gradient.shape[-rank:])
-    return pooling.avg_pool_input(op, geometry, gradient, False, None, out, as_threads(op, threads))
+    return pooling.avg_pool_input(op, geometry, gradient, False, None, out, threads, key)
 
 
 def _max_unpool_gradient(

@@ -47,11 +47,16 @@ def _avg_gradient(
     out: Any,
     threads: Any,
 ) -> np.ndarray:
-    gradient = as_operand(op, "grad_output", grad_output, True)
+    gradient, threads = as_operand(op, "grad_output", grad_output, True), as_threads(op, threads)
+    key, call = pooling.known(
+        op, (input_size, *options, count_include_pad, divisor_override), gradient, out
+    )
+    if call is not None:
+        return call(gradient, threads)
     geometry = sliding(op, rank, as_shape(op, "input_size", input_size), options)
     padded = as_flag(op, "count_include_pad", count_include_pad)
-    extras = (padded, as_divisor(op, divisor_override), out)
-    return pooling.avg_pool_input(op, geometry, gradient, *extras, as_threads(op, threads))
+    divisor = as_divisor(op, divisor_override)
+    return pooling.avg_pool_input(op, geometry, gradient, padded, divisor, out, threads, key)
 
 
 def max_pool1d(
