@@ -20,9 +20,9 @@ class FoldedBorder:
     def __init__(self, engine: Engine, geometry: ConvGeometry) -> None:
         self._engine, self._geometry = engine, geometry
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """See `plan.Engine`."""
-        return self._engine.pack(weight, bias)
+        return self._engine.pack(weight, bias, once)
 
     def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
         """See `plan.Engine`."""

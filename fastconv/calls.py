@@ -75,7 +75,7 @@ class ConvCall:
         elif self._empty:
             target[...] = 0
         else:
-            self._engine.run(x, self._engine.pack(other, bias), target, threads)
+            self._engine.run(x, self._engine.pack(other, bias, once=True), target, threads)
         if out is not None:
             return out
         return target[0] if unbatch else target

@@ -256,7 +256,7 @@ class Reference:
     def __init__(self, geometry: ConvGeometry, operation: str, activation: str | None) -> None:
         self._geometry, self._operation, self._activation = geometry, operation, activation
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """See `plan.Engine`."""
         return weight, bias
 

@@ -44,10 +44,10 @@ class Widened:
     def __init__(self, engine: Engine, compute: str) -> None:
         self._engine, self._compute = engine, np.dtype(compute)
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """See `plan.Engine`."""
         wide = None if bias is None else bias.astype(self._compute)
-        return self._engine.pack(weight.astype(self._compute), wide)
+        return self._engine.pack(weight.astype(self._compute), wide, once)
 
     def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
         """See `plan.Engine`."""
@@ -82,10 +82,10 @@ class ComplexParts:
             out_channels=2 * geometry.out_channels,
         )
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """See `plan.Engine`."""
         if self._operation == "weight_gradient":
-            return self._engine.pack(_parts(weight), None)
+            return self._engine.pack(_parts(weight), None, once)
         c, d = weight.real, weight.imag
         if self._operation == "input_gradient":
             d = -d
@@ -94,7 +94,8 @@ class ComplexParts:
         matrix[:, 0, :, 0], matrix[:, 0, :, 1] = c, -d
         matrix[:, 1, :, 0], matrix[:, 1, :, 1] = d, c
         pairs = None if bias is None else np.stack([bias.real, bias.imag], axis=1).ravel()
-        return self._engine.pack(matrix.reshape(2 * k, 2 * group_channels, *kernel), pairs)
+        real = matrix.reshape(2 * k, 2 * group_channels, *kernel)
+        return self._engine.pack(real, pairs, once)
 
     def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
         """See `plan.Engine`."""

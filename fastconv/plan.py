@@ -23,8 +23,11 @@ class Table(str):
 class Engine(Protocol):
     """What an algorithm makes of a geometry: see `cpu.engine`."""
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
-        """Weights and bias in the order in which the algorithm reads them."""
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
+        """Weights and bias in the order in which the algorithm reads them.
+
+        If they are for `once`, the run may do a part of it.
+        """
 
     def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
         """Fill `target`."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import inlined, kernel
+from .compile import compiled, inlined, kernel
 from .job import (
     ACTIVATION,
     BLOCK,
     BLOCK_SIZE,
     BLOCKS,
+    BOX_COUNT,
     BUFFER_AT,
     DEPTH,
     DEPTH_STEP,
@@ -24,6 +25,8 @@ from .job import (
     LANES,
     LINES,
     LINES_AT,
+    PACK,
+    PACKED_AT,
     PAIRWISE,
     SOURCE_GROUP,
     STEPS_AT,
@@ -35,7 +38,7 @@ from .job import (
     THREAD_BYTES,
 )
 from .lowering import TARGET
-from .memory import call, copy, shift, word
+from .memory import call, copy, shift, word, words_of
 from .outer import outer, set_steps
 from .pack import axis_of, block_width, enter_box
 from .tiles import pairwise_narrow, pairwise_wide
@@ -47,30 +50,47 @@ def correlate(element: Any, job: int, operands: int, begin: int, end: int, threa
     """y[n, k, o] = act(bias[k] + sum over c, t of x[n, c, o * step + offset[t]] * w[k, c, t])
 
     Items are (box, group, block of output channels), the blocks innermost so that a box is packed
-    once. Operands: source, packed weights, padded bias, target, workspace.
+    once; where weights are packed here, the boxes innermost so that a block is packed once.
+    Operands: source, packed weights, padded bias, target, workspace; or weights as they are, and
+    last their packing job.
     """
     source, target = word(operands, 0), word(operands, 3)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
     blocks, groups, block = word(job, BLOCKS), word(job, GROUPS), word(job, BLOCK)
-    entered, pixels = -1, 0
+    entered, packed, pixels = -1, -1, 0
     for item in range(begin, end):
-        window, first = item // blocks, item % blocks * block
-        group = window % groups
-        if window != entered:
-            pixels = enter_box(job, source, window // groups, group, work)
-            entered = window
+        if word(job, PACKED_AT):
+            box, index = item % word(job, BOX_COUNT), item // word(job, BOX_COUNT)
+        else:
+            box, index = item // (groups * blocks), item % (groups * blocks)
+        group, first = index // blocks, index % blocks * block
+        if box * groups + group != entered:
+            pixels = enter_box(job, source, box, group, work)
+            entered = box * groups + group
         x = work + word(job, BUFFER_AT)
         if word(job, DIRECT):
             x = shift(element, source, group * word(job, SOURCE_GROUP))
         if word(job, FORM) == PAIRWISE:
             x = shift(element, x, first)
-        index = group * blocks + item % blocks
         weights = shift(element, word(operands, 1), index * word(job, BLOCK_SIZE))
+        if word(job, PACKED_AT):
+            weights = work + word(job, PACKED_AT)
+            if index != packed:
+                _pack_block(element, job, operands, index, weights)
+                packed = index
         bias = shift(element, word(operands, 2), index * block)
         channel = group * word(job, TARGETS) + first
         goal = shift(element, target, channel * word(job, TARGET_CHANNEL))
         remaining = word(job, TARGETS) - first
         _block(element, job, x, weights, bias, goal, pixels, remaining, work)
+
+
+@compiled
+def _pack_block(element: Any, job: int, operands: int, index: int, packed: int) -> None:
+    """Have the weights of one block packed, to the address `packed`."""
+    start = shift(element, packed, -index * word(job, BLOCK_SIZE))
+    arrays = words_of((word(operands, 1), start))
+    call(word(job, PACK), word(operands, 5), arrays, index, index + 1, 0)
 
 
 @inlined

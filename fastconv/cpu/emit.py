@@ -67,6 +67,14 @@ class Emit:
         lane0 = ir.VectorType(i32, self.lanes)([0] * self.lanes)
         return self.builder.shuffle_vector(seed, undefined, lane0)
 
+    def prefetch(self, base: Any, first: Any = 0) -> None:
+        """Have base[first] brought into the cache; it need not exist."""
+        module, name = self.builder.module, "llvm.prefetch.p0"
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32]), name
+        )
+        self.builder.call(function, [self.shift(base, first), i32(0), i32(2), i32(1)])
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a * b + c in every lane; integers wrap."""
         if self.dtype == "int64":

@@ -16,12 +16,20 @@ from . import launch
 from .activation import activation_address
 from .direct import correlate
 from .job import (
+    BLOCK_SIZE,
+    BOX_COUNT,
+    BOX_PIXELS,
+    DIRECT,
     ENTER,
     ITEMS,
     MOST_PIXELS,
+    OUTER,
+    PACK,
+    PACKED_AT,
     PAIRWISE,
     PLANAR,
     T_BLOCK,
+    T_CACHE,
     THREAD_BYTES,
     correlation_job,
 )
@@ -49,13 +57,22 @@ ITEM_SIZES = {"float32": 4, "float64": 8, "int64": 8}
 class Packed(NamedTuple):
     """Weights as tiles read them, one array per correlation, and the bias in whole blocks.
 
-    If `plain`, there is neither bias nor activation: what no weight reaches is zero.
+    Or weights as they are, with the jobs by which kernels pack them a block at a time. If `plain`,
+    there is neither bias nor activation: what no weight reaches is zero.
     """
 
     weights: list[np.ndarray]
     bias: np.ndarray
     plain: bool
-    addresses: list[int]  # of the weights, then of the bias: NumPy takes a microsecond each
+    addresses: list[int]  # of the weights, then of the bias
+    packing: list[int]  # addresses of the jobs by which kernels pack weights themselves, or zeros
+
+
+class Unpacked(NamedTuple):
+    """Weights and bias for a single run, which packs them where that is best."""
+
+    weight: np.ndarray
+    bias: np.ndarray | None
 
 
 class Launch(NamedTuple):
@@ -149,13 +166,21 @@ class Correlations:
         return [phase_axes(words, source, target, int(phase)) for phase in phases]
 
     def launches(
-        self, source: tuple[int, ...], target: tuple[int, ...], threads: int, plain: bool
+        self,
+        source: tuple[int, ...],
+        target: tuple[int, ...],
+        threads: int,
+        plain: bool,
+        late: bool = False,
     ) -> Launches:
         """What to launch for arrays (N, C, *spatial) of these strides in bytes; `plain` as packed.
 
-        A plain launch leaves out what no weight reaches.
+        A plain launch leaves out what no weight reaches. In `late` ones the kernel packs weights:
+        packed before for one run they would go to memory and come back, a block that is packed just
+        before its use stays in the second-level cache. There are none where a block would be packed
+        often.
         """
-        key = (source, target, threads, plain)
+        key = (source, target, threads, plain, late)
         known = self._jobs.get(key)
         if known is not None:
             return known
@@ -163,11 +188,16 @@ class Correlations:
         from_, to = (tuple(s // size for s in strides) for strides in (source, target))
         channels = [self.groups, self.sources, self.targets, from_[1], to[1], self.multiplier]
         wanted = 4 * threads if threads > 1 else 1
-        made, most = [], 0
+        made: list[Launch] = []
+        most = 0
         for axes, offsets, _, start in self._lower(
             lifted_strides(from_), lifted_strides(to), plain
         ):
-            job = self._job(axes, offsets, np.array(channels, np.int64), wanted)
+            make = self._late_job if late else self._job
+            job = make(axes, offsets, np.array(channels, np.int64), wanted)
+            if job is None:
+                made = []
+                break
             job[ENTER] = fill_box.address(self.dtype)
             made.append(Launch(job, address_of(job), int(start) * size, int(job[ITEMS])))
             most = max(most, int(job[THREAD_BYTES]))
@@ -186,21 +216,52 @@ class Correlations:
             axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, True
         )
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Packed:
+    def _late_job(
+        self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int
+    ) -> np.ndarray | None:
+        """The job of a kernel that packs weights, if boxes can follow each other at no cost."""
+        if self.form != OUTER:
+            return None
+        tile, size = self._tile.copy(), ITEM_SIZES[self.dtype]
+        tile[T_CACHE] *= 2  # rather than two windows, each of which would be packed for every block
+        job = correlation_job(
+            axes, offsets, channels, tile, self.activation, items_wanted, MOST_PIXELS, True
+        )
+        source = int(job[BOX_PIXELS] * job[BOX_COUNT]) * self.groups * self.sources * size
+        in_cache = bool(job[DIRECT]) and source <= machine().level2_bytes // 2
+        if job[BOX_COUNT] > 1 and not in_cache:
+            return None
+        job[PACK], job[PACKED_AT] = pack_weights.address(self.dtype), job[THREAD_BYTES]
+        job[THREAD_BYTES] += -(-int(job[BLOCK_SIZE]) * size // 64) * 64
+        return job
+
+    def pack(
+        self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False
+    ) -> Packed | Unpacked:
         """Weights (K, C/groups, *kernel) and bias in the order in which tiles read them."""
+        return Unpacked(weight, bias) if once else self._pack(weight, bias)
+
+    def _pack(self, weight: np.ndarray, bias: np.ndarray | None, late: bool = False) -> Packed:
         padded, padded_at = self._zeros, self._zeros_at
         if bias is not None:
             padded = padded.copy()
             padded_at = address_of(padded)
             padded[:, : self.targets] = bias.reshape(self.groups, -1)
-        plain, origin = bias is None and not self.activation, address_of(weight)
+        plain, origin = self._is_plain(bias), address_of(weight)
+        if late:
+            jobs = [job for job, _ in self._weight_jobs(weight.strides, plain)]
+            addresses = [*[origin] * len(jobs), padded_at]
+            return Packed([weight, *jobs], padded, plain, addresses, list(map(address_of, jobs)))
         packed, addresses = [], []
         for job, size in self._weight_jobs(weight.strides, plain):
             rows, address = self._pack_rows(origin, job, size)
             packed.append(rows)
             addresses.append(address)
         addresses.append(padded_at)
-        return Packed(packed, padded, plain, addresses)
+        return Packed(packed, padded, plain, addresses, [0] * len(packed))
+
+    def _is_plain(self, bias: np.ndarray | None) -> bool:
+        return bias is None and not self.activation
 
     def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
         """The weights at an address as tile rows of one correlation, and the address of these."""
@@ -234,11 +295,21 @@ class Correlations:
         return jobs
 
     def run(
-        self, source: np.ndarray, packed: Packed, target: np.ndarray, threads: int | None
+        self,
+        source: np.ndarray,
+        packed: Packed | Unpacked,
+        target: np.ndarray,
+        threads: int | None,
     ) -> None:
         """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
         count = launch.thread_count(self._work, threads)
-        launches = self.launches(source.strides, target.strides, count, packed.plain)
+        launches = None
+        if isinstance(packed, Unpacked):
+            plain = self._is_plain(packed.bias)
+            launches = self.launches(source.strides, target.strides, count, plain, late=True)
+            packed = self._pack(*packed, late=bool(launches.each))
+        if launches is None or not launches.each:
+            launches = self.launches(source.strides, target.strides, count, packed.plain)
         if launches.clears:
             target[...] = 0
         kernel, origin, goal = (
@@ -248,8 +319,8 @@ class Correlations:
         )
         *weights, bias = packed.addresses
         with workspace(launches.workspace) as work:
-            for one, weight in zip(launches.each, weights):
-                operands = origin, weight, bias, goal + one.start, work
+            for one, weight, packing in zip(launches.each, weights, packed.packing):
+                operands = origin, weight, bias, goal + one.start, work, packing
                 launch.start(kernel, one.job_at, operands, one.items, count)
 
     def workspace_bytes(

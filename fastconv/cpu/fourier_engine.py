@@ -161,7 +161,7 @@ class Fourier:
 
     # ---- weights --------------------------------------------------------------------------------
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Spectra:
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Spectra:
         """Spectra of weights (K, C/groups, *kernel), for vectors of frequencies."""
         g, lanes = self.geometry, self._lanes // 2
         split = weight.reshape(g.groups, -1, *weight.shape[1:])  # (G, K/G, C/G, *kernel)

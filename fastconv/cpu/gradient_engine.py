@@ -130,7 +130,7 @@ class WeightGradient:
         taps = math.prod(self.geometry.kernel_size)
         return np.arange(taps * self.sources).reshape(taps, self.sources).T.ravel()
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> np.ndarray:
         """The operand beside x is the output gradient, read in place."""
         return weight
 

