@@ -19,7 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from benchmarks.problem import DTYPES
-from fastconv.cpu.emit import Emit
+from fastconv.cpu.emit import emitter
 from fastconv.machine import machine
 
 SERIAL_COPY = 1 << 18  # bytes read and written; waking threads takes longer
@@ -48,10 +48,9 @@ def _burst(typing: Any, address: Any, element: Any, count: Any) -> Any:
     At `address` lie the factor, the addend, then the sums, each as one vector; the sums are put
     back there, so nothing can be optimised away.
     """
-    dtype = str(element.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        e = Emit(builder, dtype, machine().lanes(dtype))
+        e = emitter(builder, element)
         base = e.at(args[0])
         factor, addend = e.load(base), e.load(base, e.lanes)
         sums = [e.load(base, (2 + i) * e.lanes) for i in range(chains())]

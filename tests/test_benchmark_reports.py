@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -325,6 +327,18 @@ class TestWidths:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         assert widths.is_restricted(target)
+
+    def test_the_limit_without_fma_multiplies_and_adds(self) -> None:
+        """Where the machine has no fma, LLVM's would be a call of the C library."""
+        program = (
+            "import numpy as np; from benchmarks import peak; "
+            "peak._fma(np.full((1, 200), 0.5, np.float32), 3); "
+            "code = '\\n'.join(peak._fma.inspect_asm().values()); "
+            "assert 'mulps' in code and 'fmaf' not in code"
+        )
+        environment = {**os.environ, **widths.TARGETS["sse2"]}
+        environment["PYTHONPATH"] = str(Path(compare.__file__).parent.parent)
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
 class TestMinimumShare:
