@@ -202,6 +202,8 @@ def put(
     dense = channels_last if target.channels_last else channels_first
     places = dense(_lifted(indices, geometry).astype(np.int64, copy=False))
     last = target.channels_last
+    if out is not None:  # before it is written to
+        _check_places(op, places, geometry, size)
     if not scatter_into(dense(_wide(x)), places, target.array, last, gradient, threads):
         _check_places(op, places, geometry, size)
     return target.result()
@@ -233,8 +235,8 @@ def take(
 def _check_places(op: str, places: np.ndarray, geometry: AdaptiveGeometry, name: str) -> None:
     """ValueError for an index outside the planes of the input, which is called `name`."""
     cells = math.prod(geometry.in_size)
-    wrong = places[(places < 0) | (places >= cells)]
-    if wrong.size:
+    if places.size and (places.min() < 0 or places.max() >= cells):
+        wrong = places[(places < 0) | (places >= cells)]
         raise ValueError(
             f"{op}: indices must be at least 0 and below {cells}, the cells in a plane of {name} "
             f"{geometry.in_size}, not {wrong[0]}"

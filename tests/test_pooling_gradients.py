@@ -263,3 +263,16 @@ def test_any_adaptive_avg(axes, channels, last):
     dx = getattr(grad, f"adaptive_avg_pool{len(axes)}d")(dy, geometry.input_shape)
     expected = reference.adaptive_avg_pool_input(geometry, dy)
     assert np.allclose(dx, expected, rtol=1e-12, atol=1e-3)
+
+
+@pytest.mark.parametrize("index", [-1, 16])
+def test_a_wrong_index_leaves_out_as_it_was(index):
+    """It is looked for before anything is written."""
+    terms, places = np.ones((2, 3, 2, 2)), np.zeros((2, 3, 2, 2), np.int64)
+    places[1, 2, 1, 1] = index
+    out = np.full((2, 3, 4, 4), 7.0)
+    with pytest.raises(ValueError, match="indices"):
+        fastconv.grad.max_pool2d(terms, places, out.shape, out=out)
+    with pytest.raises(ValueError, match="indices"):
+        fastconv.max_unpool2d(terms, places, 2, out=out)
+    assert (out == 7).all()

@@ -155,7 +155,7 @@ def max_unpool2d(
         The size (H, W) or the whole shape of what was pooled. It may differ by less than the
         stride from the default, ``(P - 1) * stride - padding + kernel_size``.
     out, threads
-        As in `max_pool2d`; `out` may have been written to when an index is found to be wrong.
+        As in `max_pool2d`; a wrong index leaves `out` as it was.
 
     Returns
     -------

@@ -173,7 +173,7 @@ def adaptive_max_pool1d(
     input_size : sequence of int, (N, C, L) or (C, L)
         Shape of the input.
     out, threads
-        As in `fastconv.max_pool2d`; `out` may have been written to when an index is found wrong.
+        As in `fastconv.max_pool2d`; a wrong index leaves `out` as it was.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def adaptive_max_pool2d(
     input_size : sequence of int, (N, C, H, W) or (C, H, W)
         Shape of the input.
     out, threads
-        As in `fastconv.max_pool2d`; `out` may have been written to when an index is found wrong.
+        As in `fastconv.max_pool2d`; a wrong index leaves `out` as it was.
 
     Returns
     -------
@@ -258,7 +258,7 @@ def adaptive_max_pool3d(
     input_size : sequence of int, (N, C, D, H, W) or (C, D, H, W)
         Shape of the input.
     out, threads
-        As in `fastconv.max_pool2d`; `out` may have been written to when an index is found wrong.
+        As in `fastconv.max_pool2d`; a wrong index leaves `out` as it was.
 
     Returns
     -------
