@@ -132,9 +132,8 @@ def _place_row(
     if word(job, ACTIVATION):
         for p in range(count):
             store(element, scratch, p, load(element, line, p * step) + bias)
-        whole = word(job, ROW_BYTES)  # whole vectors: what lies behind the row means nothing
         lanes = word(job, JOB_WORDS)
-        whole = (count + lanes - 1) // lanes * lanes
+        whole = (count + lanes - 1) // lanes * lanes  # what lies behind the row means nothing
         call(word(job, ACTIVATION), scratch, 0, 0, whole, 0)
         line, step, bias = scratch, 1, 0.0
     if step == 1 and stride == 1:

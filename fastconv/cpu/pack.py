@@ -140,7 +140,13 @@ def _fill_positions(job: int, axis: int, first: int, count: int, work: int) -> i
     if word(axis, GATHERED) == 0:
         positions = (count - 1) * step + word(axis, SPAN)
         low = first * step + word(axis, FIRST)
-        for j in range(positions):
+        inside = min(max(-low, 0), positions)
+        beyond = max(min(size - low, positions), inside)
+        for j in range(inside):
+            set_word(where, j, source_position(low + j, size, mode))
+        for j in range(inside, beyond):
+            set_word(where, j, low + j)
+        for j in range(beyond, positions):
             set_word(where, j, source_position(low + j, size, mode))
         return positions
     box, taps, offsets = word(axis, BOX), word(axis, TAPS), word(axis, OFFSETS_AT)
@@ -184,6 +190,16 @@ def _run(where: int, j: int, count: int) -> int:
     while j + run < count and word(where, j + run) == at + run:
         run += 1
     return run
+
+
+@compiled
+def _run_along(axis: int, where: int, j: int, count: int) -> int:
+    """The same along an axis; one look tells where no step between positions is longer than 1."""
+    at = word(where, j)
+    most = min(count - j, word(axis, SIZE) - at)
+    if word(axis, GATHERED) == 0 and word(where, j + most - 1) == at + most - 1:
+        return most
+    return _run(where, j, count)
 
 
 @inlined
@@ -239,7 +255,8 @@ def _fill_planes(
                 store(element, target, j, 0)
                 j += 1
                 continue
-            run, origin = _run(where, j, count), shift(element, line, at * step)
+            run = _run_along(axis_of(job, 3), where, j, count)
+            origin = shift(element, line, at * step)
             if step == 1:
                 for i in range(run):
                     store(element, target, j + i, load(element, origin, i))

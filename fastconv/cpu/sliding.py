@@ -6,11 +6,11 @@ output rows and V vectors of pixels, V loads and R weights serve R * V multiply-
 first and last rows of the source meet fewer sums; nothing is multiplied by a zero of padding of the
 kernel, so a NaN stays within its windows.
 
-| registers | rows x vectors | sums | loads per fma | share of fma peak              |
-|-----------|----------------|------|---------------|--------------------------------|
-| 32        | 6 x 4          | 24   | 10 / 24       | 0.85 to 0.93, 15x15 and larger |
-| 32        | 3 x 8          | 24   | 11 / 24       | for kernels of 3 to 5 rows     |
-| 16        | 6 x 2, 3 x 3   | 12   | 8 / 12        |                                |
+| registers | rows x vectors | sums   | loads per fma | GFLOP/s, two cores of Zen 4, float32      |
+|-----------|----------------|--------|---------------|-------------------------------------------|
+| 32        | 6 x 4          | 24     | 10 / 24       | 135 at 15x15, 190 at 31x31               |
+| 32        | 3 x 8          | 24     | 11 / 24       | kernels of 3 to 5 rows                    |
+| 16        | 6 x 2, 3 x 3   | 12, 9  | 8/12, 6/9     | not measured                              |
 
 A long row has the same structure: as many samples as a vector has lanes are its columns, every
 further lot of them a row (output q * lanes + i meets tap j * lanes + u in sample

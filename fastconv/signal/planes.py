@@ -149,7 +149,7 @@ def _with_extras(
         raise ValueError(f"{op}: in2 must have two dimensions, not shape {np.shape(in2)}")
     border = _border(boundary, fillvalue)
     return filtered_with_extras(
-        op, in1, in2, mode, "direct", correlate, extras, border, late=correlate
+        op, in1, in2, mode, "auto", correlate, extras, border, late=correlate
     )
 
 
@@ -162,7 +162,7 @@ def _plane(
         turned = correlate and mode == "valid" and in1.size < in2.size
         if not turned or np.result_type(in1, in2).kind != "c":
             border = _border(boundary, fillvalue)
-            return filtered(op, in1, in2, mode, "direct", correlate, border, late=correlate)
+            return filtered(op, in1, in2, mode, "auto", correlate, border, late=correlate)
     return getattr(scipy_signal(), op)(in1, in2, mode, boundary, fillvalue)
 
 
