@@ -46,7 +46,7 @@ from .lowering import (
     WHERE_AT,
 )
 from .memory import call, clear, copy, load, room, set_word, shift, store, word
-from .transpose import lanes_of, to_table, transpose
+from .transpose import interleave, lanes_of, to_table, transpose
 
 
 @compiled
@@ -223,6 +223,8 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
                 for i in range(run):
                     pixel = shift(element, origin, i * step)
                     copy(element, shift(element, target, i * position), pixel, channels)
+        elif step == 1 and multiplier == 1 and 2 <= channels <= 4 and position == channels:
+            interleave(element, origin, source_channel, channels, run, target)
         elif step == 1 and multiplier == 1:
             transpose(element, origin, source_channel, channels, run, target, position)
         else:

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from ..machine import machine
 from .compile import compiled
 from .emit import Emit, emitter, i32, i64, outlined
-from .memory import shift
+from .memory import load, shift, store
 
 Place = Callable[[int], Any]
 
@@ -143,6 +143,71 @@ def _square(by_table: bool) -> Any:
 # target[place(j) * target_step + i] = source[i * source_step + j] for i < rows, j < columns, both
 # at most the lanes, where place(j) is j or table[j]; the table is read for all lanes.
 _to_steps, to_table = _square(False), _square(True)
+
+
+def _interleave(channels: int) -> Any:
+    """An intrinsic that mixes whole vectors of a few rows."""
+
+    @intrinsic
+    def mix(
+        typing: Any, element: Any, source: Any, source_step: Any, vectors: Any, target: Any
+    ) -> Any:
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            source, source_step, vectors, target = args
+            source, target = e.at(source), e.at(target)
+            rows = [e.shift(source, e.times(source_step, c)) for c in range(channels)]
+            with e.loop(vectors, []) as v:
+                first = e.times(v, e.lanes)
+                loaded = [e.load(row, first) for row in rows]
+                there = e.shift(target, e.times(first, channels))
+                for part in range(channels):
+                    e.store(_mixed(e, loaded, part), there, part * e.lanes)
+
+        numbers = (source, source_step, vectors, target)
+        return outlined(f"interleave_{channels}", emit, element, *numbers)
+
+    return mix
+
+
+def _mixed(e: Emit, rows: list[Any], part: int) -> Any:
+    """Lane l holds row q mod r at q // r, of r rows, where q = part * lanes + l."""
+    places = [divmod(part * e.lanes + lane, len(rows)) for lane in range(e.lanes)]
+    made = rows[0]
+    for number, row in enumerate(rows[1:], 1):
+        # Lanes of rows that have not come yet hold anything; row 0 is still in its own order.
+        order = [
+            e.lanes + at if at_row == number else (at if number == 1 else lane)
+            for lane, (at, at_row) in enumerate(places)
+        ]
+        mask = ir.Constant(ir.VectorType(i32, e.lanes), order)
+        made = e.builder.shuffle_vector(made, row, mask)
+    return made
+
+
+# target[(v * lanes + l) * r + c] = source[c * source_step + v * lanes + l] of r rows c for v < vectors,
+# which is at least one.
+_interleave_2, _interleave_3, _interleave_4 = _interleave(2), _interleave(3), _interleave(4)
+
+
+@compiled
+def interleave(
+    element: Any, source: int, source_step: int, rows: int, columns: int, target: int
+) -> None:
+    """target[j * rows + i] = source[i * source_step + j] for i < rows (at most 4), j < columns"""
+    lanes = lanes_of(element)
+    whole = columns // lanes
+    if whole:
+        if rows == 2:
+            _interleave_2(element, source, source_step, whole, target)
+        elif rows == 3:
+            _interleave_3(element, source, source_step, whole, target)
+        else:
+            _interleave_4(element, source, source_step, whole, target)
+    done = whole * lanes
+    for i in range(rows):
+        for j in range(done, columns):
+            store(element, target, j * rows + i, load(element, source, i * source_step + j))
 
 
 @compiled
