@@ -84,6 +84,8 @@ def test_bad_calls(call, error, message):
 
 
 def test_gradients_without_features_are_refused():
+    with pytest.raises(ValueError, match=r"^linear_input: weight must have a shape"):
+        fastconv.grad.linear_input(3.0, np.ones(3))
     for x, dy in ((np.ones(3), 1.0), (np.ones(3), np.ones(0)), (np.ones((2, 0)), np.ones((2, 3)))):
         with pytest.raises(ValueError, match=r"^linear_weight: "):
             fastconv.grad.linear_weight(x, dy)

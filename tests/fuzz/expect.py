@@ -310,13 +310,14 @@ def _unpool_gradient(rank: int, given: Arguments) -> Expected:
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
-    return tuple(value) if np.iterable(value) else (value, value)
+    return tuple(value) if np.iterable(value) else (value,)
 
 
 def _unfold(given: Arguments) -> Expected:
     operand = given["input"]
-    kernel = _sizes(given["kernel_size"])
-    rank, x = len(kernel), _wide(operand)
+    size, x = given["kernel_size"], _wide(operand)
+    kernel = _sizes(size) if np.iterable(size) else (size, size)
+    rank = len(kernel)
     weight = (1, x.shape[-rank - 1], *kernel)
     g = ConvGeometry.forward("fuzz", rank, x.shape, weight, **_options(given))
     values = reference.unfold(g, _lift(x, g.batched))
@@ -327,6 +328,8 @@ def _fold(given: Arguments) -> Expected:
     operand = given["input"]
     size, kernel = _sizes(given["output_size"]), _sizes(given["kernel_size"])
     rank = max(len(size), len(kernel))
+    if not any(map(np.iterable, (given["output_size"], given["kernel_size"]))):
+        rank = 2
     size, kernel = (n if len(n) == rank else n * rank for n in (size, kernel))
     x, dtype = _wide(operand), _dtype(operand)
     channels = x.shape[-2] // math.prod(kernel)

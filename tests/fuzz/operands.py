@@ -69,7 +69,7 @@ class Operand:
             found = random.integers(0 if kind == "u" else -4, 5, self.shape).astype(float)
             if kind == "c":
                 found = found + 1j * random.integers(-4, 5, self.shape)
-            if self.contents == "specials":
+            if self.contents == "specials" and kind in "fc":
                 chosen = random.random(self.shape)
                 for value, least in ((math.nan, 0.98), (math.inf, 0.96), (-math.inf, 0.9)):
                     found[(chosen >= least) & (chosen < least + 0.02)] = value
