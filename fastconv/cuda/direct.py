@@ -178,18 +178,20 @@ def correlate(
                 rest_k = targets - k
                 if rest_m > 0 and rest_k > 0:
                     for u in range(4):
-                        # Four outputs that lie side by side, if they do: channels or pixels.
+                        # Four outputs that lie side by side, if they do: channels or pixels. The
+                        # last one stands for those beyond it, so that extras can be read.
                         if channels_last:
                             s, more = (i + u) * TN + j, 1
                             left = rest_k if u < rest_m else 0
                             p0 = places[u] + k * step
-                            p1, p2, p3 = p0 + step, p0 + 2 * step, p0 + 3 * step
+                            p1, p2 = p0 + min(1, rest_k - 1) * step, p0 + min(2, rest_k - 1) * step
+                            p3 = p0 + min(3, rest_k - 1) * step
                             b0, b1 = c0 + k, c0 + k + min(1, rest_k - 1)
                             b2, b3 = c0 + k + min(2, rest_k - 1), c0 + k + min(3, rest_k - 1)
                         else:
                             s, more = i * TN + j + u, TN
                             left = rest_m if u < rest_k else 0
-                            o = (k + u) * step
+                            o = (k + min(u, rest_k - 1)) * step
                             p0, p1, p2, p3 = places[0], places[1], places[2], places[3]
                             p0, p1, p2, p3 = p0 + o, p1 + o, p2 + o, p3 + o
                             b0 = c0 + k + min(u, rest_k - 1)

@@ -9,9 +9,11 @@ import numpy as np
 from ..arguments import as_shape, as_sizes, as_threads, check_choice
 from ..arrays import as_operand
 from ..choose import plan_conv
+from ..device import cuda, on_device
 from ..dtypes import KINDS, check_bias
 from ..geometry import ConvGeometry
 from ..plan import OPERATIONS, ConvPlan, Table
+from .convolution import FORWARD
 
 MEMORY_FORMATS = ("channels_first", "channels_last")
 
@@ -68,6 +70,21 @@ def plan(
            [0., 2., 1.]], dtype=float32)
     """
     op = "plan"
+    if type(weight) is not np.ndarray and on_device(weight):
+        options = (stride, padding, dilation, groups, padding_mode)
+        _is_last(op, memory_format)
+        return cuda("planning").plan(
+            _rank(op, tuple(weight.shape)),
+            input_shape,
+            weight,
+            bias,
+            dict(zip(FORWARD, options)),
+            activation=activation,
+            algorithm=algorithm,
+            dtype=dtype,
+            memory_format=memory_format,
+            threads=threads,
+        )
     w = as_operand(op, "weight", weight)
     shape = as_shape(op, "input_shape", input_shape)
     rank = _rank(op, w.shape)

@@ -7,7 +7,8 @@ import pytest
 from conv_cases import CASES, Surrounded, answer, definition, operands
 
 import fastconv
-from fastconv.cuda import backend, choose
+from fastconv import reference
+from fastconv.cuda import backend, choose, convolution
 from fastconv.cuda.arrays import DeviceArray, as_operand
 from fastconv.plan import OPERATIONS
 
@@ -194,3 +195,94 @@ def test_tensor_cores(row, operation, dtype):
         result = row.run(operation, placed(row, operation, dtype, last), algorithm="tensor")
         assert result.dtype == dtype
         assert np.array_equal(result.copy_to_host(), answer(row, operation))
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "narrow"])
+@pytest.mark.parametrize("name", sorted(n for n in reference.ACTIVATIONS if n))
+def test_fused_activations(name, algorithm):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 3, 9)) * 4, rng.standard_normal((2, 3, 2))
+    found = fastconv.conv1d(*map(fastconv.to_device, (x, w)), activation=name, algorithm=algorithm)
+    expected = fastconv.conv1d(x, w, activation=name, algorithm="reference")
+    assert np.allclose(found.copy_to_host(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_unknown_activation():
+    x = fastconv.to_device(np.ones((1, 1, 3)))
+    with pytest.raises(ValueError, match=r"activation must be None or one of .*, not 'swoosh'"):
+        fastconv.conv1d(x, x, activation="swoosh")
+    x = fastconv.to_device(np.ones((1, 1, 3), np.int32))
+    with pytest.raises(TypeError, match="activation 'gelu' of int32"):
+        fastconv.conv1d(x, x, activation="gelu")
+
+
+def scaled(y, scale, other):
+    """A user's epilogue: a value for each channel, one for each output."""
+    return y * scale + 2 * other
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "narrow", "tensor"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_users_function_is_fused(algorithm, last):
+    row = next(row for row in CASES if row.name == "2d three groups")
+    arrays = placed(row, "forward", "float32", last)
+    scale = np.arange(1, 1 + row.output[1], dtype=np.float32)
+    other = np.random.default_rng(0).integers(-4, 5, row.output).astype(np.float32)
+    found = convolution.run(
+        "test",
+        "forward",
+        row.geometry,
+        np.dtype("float32"),
+        arrays["input"],
+        arrays["weight"],
+        arrays["bias"],
+        activation="relu",
+        algorithm=algorithm,
+        epilogue=scaled,
+        epilogue_args=tuple(map(fastconv.to_device, (scale, other))),
+    )
+    y = np.maximum(answer(row, "forward"), 0)
+    expected = y * scale[:, None, None] + 2 * other
+    assert np.array_equal(found.copy_to_host(), expected)
+
+
+def test_wrong_arguments_of_an_epilogue():
+    x = fastconv.to_device(np.ones((1, 1, 3)))
+    geometry = CASES[0].geometry
+    for arguments, error in (
+        ((np.ones(4),), TypeError),
+        ((fastconv.to_device(np.ones(3)),), ValueError),
+    ):
+        with pytest.raises(error, match=r"epilogue_args\[0\]"):
+            convolution.as_epilogue("test", scaled, arguments, geometry, x)
+
+
+@some("1d", "2d three groups", "2d depthwise 5", "3d unbatched")
+def test_plans(row):
+    """Weights are packed once, and copied."""
+    arrays = placed(row, "forward", "float32", False)
+    plan = fastconv.plan(row.input, arrays["weight"], arrays["bias"], **row.options)
+    arrays["weight"][...] = 0
+    for _ in range(2):
+        assert np.array_equal(plan(arrays["input"]).copy_to_host(), answer(row, "forward"))
+    assert plan.algorithm in plan.explain() and plan.workspace_bytes == 0
+    with pytest.raises(ValueError, match="the plan is for"):
+        plan(arrays["bias"])
+    with pytest.raises(TypeError, match="x is on the host"):
+        plan(np.ones(row.input, np.float32))
+
+
+def test_a_failing_door_says_where_operands_are():
+    x = fastconv.to_device(np.ones((1, 1, 3)))
+    with pytest.raises(TypeError, match="conv1d: weight is on the host"):
+        fastconv.conv1d(x, np.ones((1, 1, 2)))
+    with pytest.raises(TypeError, match="out must be an array on the device"):
+        fastconv.conv1d(x, x, out=np.ones((1, 1, 1)))
+    with pytest.raises(ValueError, match="out overlaps an input"):
+        fastconv.conv1d(x, x[:, :, :1], out=x)
+    with pytest.raises(TypeError, match="indices is on the device and grad_output on the host"):
+        fastconv.grad.max_pool1d(np.ones((1, 1, 3)), x, (1, 1, 6))
+    with pytest.raises(TypeError, match="to be on the device, not complex128"):
+        fastconv.to_device(np.ones(3, complex))
+    with pytest.raises(TypeError, match=r"use copy_to_host\(\)"):
+        np.asarray(x)
