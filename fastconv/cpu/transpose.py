@@ -185,8 +185,8 @@ def _mixed(e: Emit, rows: list[Any], part: int) -> Any:
     return made
 
 
-# target[(v * lanes + l) * r + c] = source[c * source_step + v * lanes + l] of r rows c for v < vectors,
-# which is at least one.
+# target[(v * lanes + l) * r + c] = source[c * source_step + v * lanes + l] of r rows c for
+# v < vectors, which is at least one.
 _interleave_2, _interleave_3, _interleave_4 = _interleave(2), _interleave(3), _interleave(4)
 
 
