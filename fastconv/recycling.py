@@ -22,7 +22,7 @@ MOST_BLOCKS = 32
 MOST_BYTES = 256 << 20
 LARGEST = MOST_BYTES // 4
 
-# Results begin with a cache line: vectors that are stored across two take twice as long.
+# Results begin with a cache line, so that no vector need be stored across two.
 LINE = 64
 
 # Only single, atomic operations touch the store: a block may come back in the middle of anything,

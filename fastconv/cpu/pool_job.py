@@ -203,5 +203,5 @@ def _turns(along: tuple[Axis, Axis, Axis], covering: bool, lanes: int, mode: int
     return by_rows * rows * lanes > turned
 
 
-# Cycles of a run of outputs in a row, and of a vector to transpose (Zen 4, 2026-11).
+# Guessed cycles of a run of outputs in a row, and of a vector to transpose.
 RUN_CYCLES, TURN_CYCLES = 20, 10

@@ -84,7 +84,7 @@ def _sum_blocks(e: Lanes, spots: list[Spot], step: int | None, alive: Any, numbe
 def _put_quotients(e: Lanes, spots: list[Spot], totals: Values, divisor: Any, alive: Any) -> None:
     """Store the totals, divided; by a power of two through its inverse, which is as exact.
 
-    A division takes as long as ten additions (Zen 4).
+    Divisions keep their unit busy for many cycles, multiplications for one.
     """
     b = e.builder
 
