@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from .arguments import as_threads
 from .arrays import check_out, is_channels_last, maker_of
 from .choose import plan_conv
 from .cpu.engine_steps import engine_steps
+from .cpu.fused import Fused, as_parameters, run_fused
 from .cpu.program import noted
 from .geometry import ConvGeometry
 from .remembered import Calls
@@ -32,12 +34,20 @@ class ConvCall:
         source: np.ndarray,
         activation: str | None = None,
         algorithm: str = "auto",
+        epilogue: Fused | None = None,
     ) -> None:
-        self.dtype, self._op = dtype, op
+        self.dtype, self._op, self._epilogue = dtype, op, epilogue
         self._lone, self._empty = not geometry.batched, geometry.batch == 0
         last = is_channels_last(source[None] if self._lone else source)
         _, self._engine = plan_conv(
-            op, geometry, dtype, operation, activation, algorithm, channels_last=last
+            op,
+            geometry,
+            dtype,
+            operation,
+            activation,
+            algorithm,
+            channels_last=last,
+            epilogue=epilogue,
         )
         self._shape = {
             "forward": geometry.output_shape,
@@ -55,8 +65,12 @@ class ConvCall:
         bias: np.ndarray | None = None,
         out: Any = None,
         threads: Any = None,
+        parameters: Sequence[np.ndarray] = (),
     ) -> np.ndarray:
-        """The result, in `out` if it is given; a bias has the length of the output channels."""
+        """The result, in `out` if it is given; a bias has the length of the output channels.
+
+        `parameters` are those of the epilogue, unchecked.
+        """
         op, dtype, unbatch = self._op, self.dtype, self._unbatch
         if threads is not None:
             threads = as_threads(op, threads)
@@ -64,18 +78,27 @@ class ConvCall:
             target = self._make()
         else:
             shape = self._shape[1:] if unbatch else self._shape
-            check_out(op, out, shape, dtype, source, other, bias)
+            check_out(op, out, shape, dtype, source, other, bias, *parameters)
             target = out[None] if unbatch else out
         x = (source[None] if self._lone else source).astype(dtype, copy=False)
         other = other.astype(dtype, copy=False)
         if bias is not None:
             bias = bias.astype(dtype, copy=False)
-        if noted(engine_steps, self._engine, x, other, bias, target):
+        fused = self._epilogue
+        if fused is not None:
+            whole = self._shape[1:] if unbatch else self._shape
+            found = as_parameters(op, parameters, self._shape[1], whole, dtype)
+            parameters = [array[None] if unbatch and array.ndim > 1 else array for array in found]
+        if noted(engine_steps, self._engine, x, other, bias, target, fused, parameters):
             pass
         elif self._empty:
             target[...] = 0
         else:
-            self._engine.run(x, self._engine.pack(other, bias, once=True), target, threads)
+            if fused is None:
+                self._engine.run(x, self._engine.pack(other, bias, once=True), target, threads)
+            else:
+                packed = self._engine.pack(other, bias)
+                run_fused(self._engine, x, packed, target, threads, fused, parameters)
         if out is not None:
             return out
         return target[0] if unbatch else target

@@ -20,6 +20,7 @@ from .borders import FoldedBorder
 from .cpu.activation import check_activation
 from .cpu.engine import Correlations, planar_block
 from .cpu.fourier_engine import Fourier, spectra_bytes, tile
+from .cpu.fused import Fused
 from .cpu.gradient_engine import WeightGradient
 from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .cpu.sliding_engine import Sliding, slide_of, sliding_share
@@ -423,6 +424,7 @@ def plan_conv(
     algorithm: str = "auto",
     packed: bool = False,
     channels_last: bool = False,
+    epilogue: Fused | None = None,
 ) -> tuple[Decision, Engine]:
     """The decision for a problem and the engine that carries it out.
 
@@ -435,7 +437,7 @@ def plan_conv(
         if not (value is None or isinstance(value, str)):  # a list could not even be looked up
             raise TypeError(f"{op}: {name} must be a string, not {value!r}")
     precision = get_precision()
-    setting = packed, channels_last, precision
+    setting = packed, channels_last, precision, epilogue
     return _plan(op, geometry, dtype, operation, activation, algorithm, *setting)
 
 
@@ -450,6 +452,7 @@ def _plan(
     packed: bool,
     channels_last: bool,
     precision: str,  # only a key: the rows ask for it themselves
+    epilogue: Fused | None,
 ) -> tuple[Decision, Engine]:
     compute = compute_dtype(dtype)
     check_activation(op, activation, compute)
@@ -477,6 +480,8 @@ def _plan(
         if verdicts[index].refusal is not None:
             raise ValueError(f"{op}: algorithm {algorithm!r}: {verdicts[index].refusal}")
     engine = ALGORITHMS[index].make(problem, compute, operation, activation)
+    if epilogue is not None and isinstance(engine, Correlations) and engine.fuses:
+        engine.epilogue = epilogue
     if folded:
         engine = FoldedBorder(engine, real)
     if dtype.kind == "c":

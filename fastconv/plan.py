@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .arrays import as_operand, check_out, empty, is_channels_last
+from .cpu.fused import Fused, as_parameters, run_fused
 from .geometry import ConvGeometry
 
 OPERATIONS = ("forward", "input_gradient", "weight_gradient")
@@ -122,7 +124,10 @@ class ConvPlan:
         result_dtype: np.dtype,
         memory_format: str,
         threads: int | None,
+        epilogue: Fused | None = None,
+        epilogue_args: Sequence[np.ndarray] = (),
     ) -> None:
+        self._epilogue, self._epilogue_args = epilogue, epilogue_args
         self.geometry, self.memory_format = geometry, memory_format
         self._decision, self._engine, self._packed = decision, engine, packed
         self._has_bias, self._dtype, self._threads = has_bias, result_dtype, threads
@@ -156,7 +161,9 @@ class ConvPlan:
             f"workspace: {self.workspace_bytes / 1e6:.2f} MB"
         )
 
-    def __call__(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    def __call__(
+        self, x: Any, out: np.ndarray | None = None, *, epilogue_args: tuple[Any, ...] | None = None
+    ) -> np.ndarray:
         """Convolve.
 
         Parameters
@@ -165,6 +172,8 @@ class ConvPlan:
             Of the plan's input shape and a dtype that casts safely to the plan's.
         out : ndarray, optional
             Takes the result; must not overlap `x`.
+        epilogue_args : tuple of array_like, optional
+            Instead of those that the plan was made with, as many.
 
         Returns
         -------
@@ -188,16 +197,35 @@ class ConvPlan:
                 raise TypeError(f"plan: x has dtype {x.dtype}, the plan is for {self._dtype}")
             x = x.astype(self._dtype)
         source = x if g.batched else x[None]
+        given: Sequence[np.ndarray] = self._epilogue_args
+        if epilogue_args is not None:
+            given = [as_operand("plan", "epilogue_args", array) for array in epilogue_args]
         if out is not None:
-            check_out("plan", out, g.output_shape[not g.batched :], self._dtype, x)
+            check_out("plan", out, g.output_shape[not g.batched :], self._dtype, x, *given)
             target = out if g.batched else out[None]
         else:
             target = empty(g.output_shape, self._dtype, is_channels_last(source))
-        if source.size:
+        if self._epilogue is not None or given:
+            self._run_fused(source, target, given)
+        elif source.size:
             self._engine.run(source, self._packed, target, self._threads)
         if out is not None:
             return out
         return target if g.batched else target[0]
+
+    def _run_fused(
+        self, source: np.ndarray, target: np.ndarray, given: Sequence[np.ndarray]
+    ) -> None:
+        g, wanted = self.geometry, 0 if self._epilogue is None else self._epilogue.parameters
+        if self._epilogue is None or len(given) != wanted:
+            raise ValueError(f"plan: epilogue_args must be {wanted} arrays, not {len(given)}")
+        shape = g.output_shape[not g.batched :]
+        found = as_parameters("plan", given, g.out_channels, shape, self._dtype)
+        if not g.batched:
+            found = [array[None] if array.ndim > 1 else array for array in found]
+        if source.size:
+            arguments = source, self._packed, target, self._threads, self._epilogue, found
+            run_fused(self._engine, *arguments)
 
     def _strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Element strides of an array of this shape (N, C, *spatial) in the plan's format."""

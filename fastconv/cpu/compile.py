@@ -184,9 +184,11 @@ if hasattr(os, "register_at_fork"):
 class Kernel:
     """A kernel's source, and its machine code for each element type that has been asked for."""
 
-    def __init__(self, function: Callable[..., None], dtypes: tuple[str, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., None], dtypes: tuple[str, ...], on_disk: bool = True
+    ) -> None:
         functools.update_wrapper(self, function)  # type: ignore[arg-type]
-        self.function, self.dtypes = function, dtypes
+        self.function, self.dtypes, self._on_disk = function, dtypes, on_disk
         self._compiled: dict[str, CFunc] = {}
 
     def address(self, dtype: str) -> int:
@@ -202,7 +204,7 @@ class Kernel:
                 element = types.CPointer(getattr(types, dtype))
                 numbers = (types.int64,) * 5
                 code = CFunc(self.function, ((element, *numbers), types.void), {}, dict(OPTIONS))
-                if cache_folder() is not None:
+                if self._on_disk and cache_folder() is not None:
                     code._cache = _Cache(self.function)
                 code.compile()
                 self._compiled[dtype] = code

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, inlined, kernel
+from .epilogue import finish
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -19,6 +20,7 @@ from .job import (
     DEPTH,
     DEPTH_STEP,
     DIRECT,
+    EPILOGUE,
     FORM,
     GOALS_AT,
     GROUPS,
@@ -82,7 +84,8 @@ def correlate(element: Any, job: int, operands: int, begin: int, end: int, threa
         channel = group * word(job, TARGETS) + first
         goal = shift(element, target, channel * word(job, TARGET_CHANNEL))
         remaining = word(job, TARGETS) - first
-        _block(element, job, x, weights, bias, goal, pixels, remaining, work)
+        parameters = word(operands, 6)
+        _block(element, job, x, weights, bias, goal, pixels, remaining, work, parameters, channel)
 
 
 @compiled
@@ -104,6 +107,8 @@ def _block(
     pixels: int,
     remaining: int,
     work: int,
+    parameters: int,
+    first_channel: int,
 ) -> None:
     """All pixels of a box for one block of output channels."""
     height, full = word(job, LINES), word(job, BLOCK)
@@ -112,6 +117,7 @@ def _block(
     sums, steps = work + word(job, SUMS_AT), work + word(job, STEPS_AT)
     set_steps(steps, height, width)
     in_place = channel == 1 and width <= remaining and word(job, ACTIVATION) == 0
+    in_place = in_place and word(job, EPILOGUE) == 0
     for first in range(0, pixels, height):
         lines = work + word(job, LINES_AT) + 8 * first
         goals = work + word(job, GOALS_AT) + 8 * first
@@ -122,6 +128,21 @@ def _block(
             _tile(element, job, sums, steps, bias, x, lines, rows, weights, width)
             if word(job, ACTIVATION):
                 call(word(job, ACTIVATION), sums, 0, 0, rows * width, 0)
+            if word(job, EPILOGUE):
+                finish(
+                    element,
+                    job,
+                    parameters,
+                    work,
+                    sums,
+                    rows,
+                    width,
+                    columns,
+                    first_channel,
+                    target,
+                    goals,
+                    0,
+                )
             _store(element, target, goals, pixel, channel, sums, width, rows, columns)
 
 

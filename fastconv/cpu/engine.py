@@ -15,6 +15,8 @@ from ..machine import machine
 from . import launch
 from .activation import activation_address
 from .direct import correlate
+from .epilogue import reserve
+from .fused import Fused
 from .job import (
     BLOCK_SIZE,
     BOX_COUNT,
@@ -58,7 +60,7 @@ class Packed(NamedTuple):
     """Weights as tiles read them, one array per correlation, and the bias in whole blocks.
 
     Or weights as they are, with the jobs by which kernels pack them a block at a time. If `plain`,
-    there is neither bias nor activation: what no weight reaches is zero.
+    there is neither bias nor activation nor epilogue: what no weight reaches is zero.
     """
 
     weights: list[np.ndarray]
@@ -66,6 +68,7 @@ class Packed(NamedTuple):
     plain: bool
     addresses: list[int]  # of the weights, then of the bias
     packing: list[int]  # addresses of the jobs by which kernels pack weights themselves, or zeros
+    parameters: np.ndarray | None = None  # the table of the epilogue's, see `epilogue`
 
 
 class Unpacked(NamedTuple):
@@ -124,6 +127,8 @@ class Correlations:
     `operation` is "forward" or "input_gradient"; `form` is that of the tiles, see `job`.
     """
 
+    fuses = True  # whether the kernel knows epilogues
+
     def __init__(
         self,
         geometry: ConvGeometry,
@@ -134,6 +139,7 @@ class Correlations:
     ) -> None:
         self.geometry, self.dtype, self.form = geometry, dtype, form
         self.activation = activation_address(activation, dtype)
+        self.epilogue: Fused | None = None  # set before the first call
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
         self._work = geometry.multiply_adds
@@ -212,9 +218,21 @@ class Correlations:
         self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int
     ) -> np.ndarray:
         """The job of one correlation."""
-        return correlation_job(
+        job = correlation_job(
             axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, True
         )
+        self._reserve(job)
+        return job
+
+    def _reserve(self, job: np.ndarray) -> None:
+        """Make room for an epilogue."""
+        if self.epilogue is not None:
+            size = ITEM_SIZES[self.dtype]
+            reserve(job, self.epilogue.address, self.epilogue.parameters, size)
+
+    def is_plain(self, bias: np.ndarray | None) -> bool:
+        """Whether outputs that no weight reaches are zero."""
+        return bias is None and not self.activation and self.epilogue is None
 
     def _late_job(
         self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int
@@ -247,7 +265,7 @@ class Correlations:
             padded = padded.copy()
             padded_at = address_of(padded)
             padded[:, : self.targets] = bias.reshape(self.groups, -1)
-        plain, origin = self._is_plain(bias), address_of(weight)
+        plain, origin = self.is_plain(bias), address_of(weight)
         if late:
             jobs = [job for job, _ in self._weight_jobs(weight.strides, plain)]
             addresses = [*[origin] * len(jobs), padded_at]
@@ -259,9 +277,6 @@ class Correlations:
             addresses.append(address)
         addresses.append(padded_at)
         return Packed(packed, padded, plain, addresses, [0] * len(packed))
-
-    def _is_plain(self, bias: np.ndarray | None) -> bool:
-        return bias is None and not self.activation
 
     def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
         """The weights at an address as tile rows of one correlation, and the address of these."""
@@ -305,7 +320,7 @@ class Correlations:
         count = launch.thread_count(self._work, threads)
         launches = None
         if isinstance(packed, Unpacked):
-            plain = self._is_plain(packed.bias)
+            plain = self.is_plain(packed.bias)
             launches = self.launches(source.strides, target.strides, count, plain, late=True)
             packed = self._pack(*packed, late=bool(launches.each))
         if launches is None or not launches.each:
@@ -318,9 +333,10 @@ class Correlations:
             address_of(target),
         )
         *weights, bias = packed.addresses
+        extra = () if packed.parameters is None else (address_of(packed.parameters),)
         with workspace(launches.workspace) as work:
             for one, weight, packing in zip(launches.each, weights, packed.packing):
-                operands = origin, weight, bias, goal + one.start, work, packing
+                operands = origin, weight, bias, goal + one.start, work, packing, *extra
                 launch.start(kernel, one.job_at, operands, one.items, count)
 
     def workspace_bytes(

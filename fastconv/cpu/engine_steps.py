@@ -5,12 +5,15 @@ The launches are those of the engines' own `pack` and `run`, which work on array
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .boxes import COPY, ZERO, box_job, copy_box
 from .engine import Correlations, element_strides
+from .epilogue import write_parameters
+from .fused import Fused, kind_of, like
 from .gradient_engine import WeightGradient
 from .gradients import reduce_weight, weight_partials
 from .job import BLOCK
@@ -27,12 +30,14 @@ def engine_steps(
     other: np.ndarray,
     bias: np.ndarray | None,
     y: np.ndarray,
+    epilogue: Fused | None,
+    parameters: Sequence[np.ndarray],
 ) -> None:
     """What an engine's `pack` and `run` do for these arrays (N, C, *spatial)."""
     if isinstance(engine, WeightGradient):
         _weight_gradient(engine, program, x, other, y)
-    elif isinstance(engine, Correlations):
-        _correlations(engine, program, x, other, bias, y)
+    elif isinstance(engine, Correlations) and engine.epilogue is epilogue:
+        _correlations(engine, program, x, other, bias, y, parameters)
     else:
         raise Unwritten
 
@@ -53,10 +58,11 @@ def _correlations(
     weight: np.ndarray,
     bias: np.ndarray | None,
     y: np.ndarray,
+    parameters: Sequence[np.ndarray],
 ) -> None:
     if y.size == 0:
         return
-    plain = bias is None and not engine.activation
+    plain = engine.is_plain(bias)
     packed = [
         _packed_weight(engine, p, weight, job, count)
         for job, count in engine._weight_jobs(weight.strides, plain)
@@ -65,10 +71,32 @@ def _correlations(
     launches = engine.launches(x.strides, y.strides, p.threads, plain)
     if launches.clears:
         box(p, ZERO, None, y)
+    table = _parameter_table(p, parameters, y)
     work = p.scratch(launches.workspace)
     for one, rows in zip(launches.each, packed):
-        operands = p.place(x), rows, padded, p.place(y).shifted(one.start), work
+        operands = p.place(x), rows, padded, p.place(y).shifted(one.start), work, 0, table
         p.launch(engine._kernel, engine.dtype, one.job, operands, one.items)
+
+
+def _parameter_table(p: Program, parameters: Sequence[np.ndarray], y: np.ndarray) -> Place | int:
+    """The table of an epilogue's parameters, written in each call."""
+    if not parameters:
+        return 0
+    table, places = p.scratch(16 * len(parameters)), []
+    for array in parameters:
+        if array.strides == (y.strides if array.ndim > 1 else (y.itemsize,)):
+            places.append(p.place(array))
+            continue
+        copied = like(y) if array.ndim > 1 else np.empty(array.shape, y.dtype)
+        if min(copied.strides) < 0:
+            raise Unwritten
+        reach = sum((n - 1) * stride for n, stride in zip(copied.shape, copied.strides))
+        p.assign(copied, p.scratch(reach + y.itemsize))
+        box(p, COPY, array, copied)
+        places.append(p.place(copied))
+    job = np.array([len(parameters), *map(kind_of, parameters)], np.int64)
+    p.launch(write_parameters, y.dtype.name, job, (table, p.place(y), *places), 1, 1)
+    return table
 
 
 def _packed_weight(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, inlined, kernel
+from .epilogue import finish_planar
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -18,6 +19,7 @@ from .job import (
     DEPTH,
     DEPTH_STEP,
     DIRECT,
+    EPILOGUE,
     GOALS_AT,
     GROUPS,
     LANES,
@@ -63,7 +65,8 @@ def correlate_planar(
         channel = group * word(job, TARGETS) + first
         goal = shift(element, target, channel * word(job, TARGET_CHANNEL))
         rows = min(block, word(job, TARGETS) - first)
-        _block(element, job, x, weights, bias, goal, lines, rows, alive, work)
+        parameters = word(operands, 6)
+        _block(element, job, x, weights, bias, goal, lines, rows, alive, work, parameters, channel)
 
 
 @compiled
@@ -88,6 +91,8 @@ def _block(
     rows: int,
     alive: int,
     work: int,
+    parameters: int,
+    channel: int,
 ) -> None:
     """All lines of a box for one block of output channels."""
     group, block, lanes = word(job, LINES), word(job, BLOCK), word(job, LANES)
@@ -108,6 +113,22 @@ def _block(
         if word(job, ACTIVATION):
             call(word(job, ACTIVATION), sums, 0, 0, rows * group * lanes, 0)
         goals = work + word(job, GOALS_AT) + 8 * first
+        if word(job, EPILOGUE):
+            here = min(group, lines - first)
+            finish_planar(
+                element,
+                job,
+                parameters,
+                work,
+                sums,
+                rows,
+                here,
+                alive,
+                channel,
+                target,
+                goals,
+                to_pixel,
+            )
         if to_pixel != 1 and word(job, TARGET_CHANNEL) == 1:
             for s in range(min(group, lines - first)):
                 line, goal = shift(element, sums, s * lanes), shift(element, target, word(goals, s))

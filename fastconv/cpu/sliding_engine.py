@@ -113,6 +113,8 @@ def _reading_order(slide: Slide) -> np.ndarray:
 class Sliding(Correlations):
     """The forward operation or, at stride 1, the input gradient."""
 
+    fuses = False
+
     def __init__(
         self, geometry: ConvGeometry, dtype: str, operation: str, activation: str | None = None
     ) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, float_kernel, inlined
+from .epilogue import finish
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -22,6 +23,7 @@ from .job import (
     BUFFER_AT,
     DEPTH,
     DIRECT,
+    EPILOGUE,
     EXTRA_AT,
     GOALS_AT,
     GROUPS,
@@ -110,7 +112,19 @@ def winograd(element: Any, job: int, operands: int, begin: int, end: int, thread
                 bias = shift(element, word(operands, 2), (group * blocks + b) * block)
                 channel = group * word(job, TARGETS) + b * block
                 goal = shift(element, target, channel * word(job, TARGET_CHANNEL))
-                _leave(element, job, extra, b - chunk, b, bias, goal, window // groups, work)
+                _leave(
+                    element,
+                    job,
+                    extra,
+                    b - chunk,
+                    b,
+                    bias,
+                    goal,
+                    window // groups,
+                    work,
+                    word(operands, 6),
+                    channel,
+                )
         item += last - first
 
 
@@ -234,6 +248,8 @@ def _leave(
     target: int,
     box: int,
     work: int,
+    parameters: int,
+    first_channel: int,
 ) -> None:
     """The outputs of a box for block `b`, which was multiplied into slot number `slot` of M."""
     firsts = box_firsts(job, box)
@@ -262,6 +278,21 @@ def _leave(
                         call(word(job, ACTIVATION), line, 0, 0, pixels * width, 0)
                     goal = shift(element, target, word(goals, t) + r * word(extra, ROW_STEP))
                     step, channel = word(extra, COLUMN_STEP), word(job, TARGET_CHANNEL)
+                    if word(job, EPILOGUE):
+                        finish(
+                            element,
+                            job,
+                            parameters,
+                            work,
+                            line,
+                            pixels,
+                            width,
+                            channels,
+                            first_channel,
+                            goal,
+                            0,
+                            step,
+                        )
                     store_run(element, goal, step, channel, line, width, pixels, channels)
                 t += side
 

@@ -5,12 +5,14 @@ Every door is three statements: the operands, the geometry, and the run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..arrays import as_operand
 from ..calls import ConvCall, calls
+from ..cpu.fused import Fused, fuse
 from ..device import cuda, on_device
 from ..dtypes import check_bias, result_dtype
 from ..geometry import ConvGeometry
@@ -18,6 +20,20 @@ from ..remembered import key_of
 
 FORWARD = ("stride", "padding", "dilation", "groups", "padding_mode")
 TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
+
+
+def as_epilogue(
+    op: str, epilogue: Any, epilogue_args: Any, dtype: np.dtype
+) -> tuple[Fused, tuple[np.ndarray, ...]]:
+    """The arguments `epilogue` and `epilogue_args`: compiled, and as arrays."""
+    if epilogue is None:
+        raise TypeError(f"{op}: epilogue_args are given, but no epilogue")
+    if not isinstance(epilogue_args, (tuple, list)):
+        raise TypeError(f"{op}: epilogue_args must be a tuple of arrays, not {epilogue_args!r}")
+    arrays = tuple(
+        as_operand(op, f"epilogue_args[{i}]", array) for i, array in enumerate(epilogue_args)
+    )
+    return fuse(op, epilogue, dtype, len(arrays)), arrays
 
 
 def _convolve(
@@ -29,15 +45,25 @@ def _convolve(
     options: tuple[Any, ...],
     out: Any,
     threads: Any,
+    epilogue: Any,
+    epilogue_args: Any,
     transposed: bool = False,
 ) -> np.ndarray:
     """A convolution; `options` are those named above, then activation and algorithm."""
     if type(input) is not np.ndarray and on_device(input):
+        if epilogue is not None:
+            raise TypeError(f"{op}: epilogue is not available on a device")
         arguments = (input, weight, bias, options, out, threads, transposed)
         return cuda("functional").convolve(op, rank, *arguments)
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
     b = None if bias is None else as_operand(op, "bias", bias)
     key = key_of(op, options, x, w, b)
+    fused: Fused | None = None
+    parameters: tuple[np.ndarray, ...] = ()
+    if epilogue is not None or epilogue_args:
+        dtype = result_dtype(op, ("input", "weight"), x, w)
+        fused, parameters = as_epilogue(op, epilogue, epilogue_args, dtype)
+        key = None if key is None else (key, fused.address, fused.parameters)
     call = calls.get(key)
     if call is None:
         *geometry_options, activation, algorithm = options
@@ -52,9 +78,9 @@ def _convolve(
             channels = geometry.in_channels if transposed else geometry.out_channels
             check_bias(op, b, dtype, channels)
         operation = "input_gradient" if transposed else "forward"
-        made = ConvCall(op, operation, geometry, dtype, x, activation, algorithm)
+        made = ConvCall(op, operation, geometry, dtype, x, activation, algorithm, fused)
         call = calls.keep(key, made)
-    return call(x, w, b, out, threads)
+    return call(x, w, b, out, threads, parameters)
 
 
 def conv1d(
@@ -68,6 +94,8 @@ def conv1d(
     *,
     padding_mode: str = "zeros",
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     out: np.ndarray | None = None,
     threads: int | None = None,
@@ -82,7 +110,8 @@ def conv1d(
     input : array_like, shape (N, C, L) or (C, L)
     weight : array_like, shape (K, C/groups, R)
     bias : array_like, shape (K,), optional
-    stride, padding, dilation, groups, padding_mode, activation, algorithm, out, threads
+    stride, padding, dilation, groups, padding_mode, activation, epilogue,
+    epilogue_args, algorithm, out, threads
         As in `conv2d`; besides, padding "causal" puts dilation * (R - 1) cells before the signal
         and none after it, so that no output sees the future.
 
@@ -107,7 +136,9 @@ def conv1d(
     array([10., 21., 32., 43.], dtype=float32)
     """
     options = (stride, padding, dilation, groups, padding_mode, activation, algorithm)
-    return _convolve("conv1d", 1, input, weight, bias, options, out, threads)
+    return _convolve(
+        "conv1d", 1, input, weight, bias, options, out, threads, epilogue, epilogue_args
+    )
 
 
 def conv2d(
@@ -121,6 +152,8 @@ def conv2d(
     *,
     padding_mode: str = "zeros",
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     out: np.ndarray | None = None,
     threads: int | None = None,
@@ -150,6 +183,12 @@ def conv2d(
     activation : str, optional
         Applied to each sum before it is stored: "relu", "relu6", "leaky_relu", "sigmoid", "tanh",
         "silu", "gelu", "hardswish", "hardsigmoid", "elu", "softplus" or "mish".
+    epilogue : function, optional
+        ``epilogue(sum, *numbers)`` of scalars, applied to each sum after the activation; a plain
+        function, which is compiled, or one under `numba.njit`. It must not raise exceptions.
+    epilogue_args : tuple of array_like
+        Each of shape (K,), one number per output channel, or of the result's shape: what
+        `epilogue` gets beside the sum. At most six.
     algorithm : str, default "auto"
         A row of the table that `explain` prints.
     out : ndarray, optional
@@ -195,7 +234,9 @@ def conv2d(
            [20.,  8.]], dtype=float32)
     """
     options = (stride, padding, dilation, groups, padding_mode, activation, algorithm)
-    return _convolve("conv2d", 2, input, weight, bias, options, out, threads)
+    return _convolve(
+        "conv2d", 2, input, weight, bias, options, out, threads, epilogue, epilogue_args
+    )
 
 
 def conv3d(
@@ -209,6 +250,8 @@ def conv3d(
     *,
     padding_mode: str = "zeros",
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     out: np.ndarray | None = None,
     threads: int | None = None,
@@ -222,7 +265,8 @@ def conv3d(
     input : array_like, shape (N, C, D, H, W) or (C, D, H, W)
     weight : array_like, shape (K, C/groups, T, R, S)
     bias : array_like, shape (K,), optional
-    stride, padding, dilation, groups, padding_mode, activation, algorithm, out, threads
+    stride, padding, dilation, groups, padding_mode, activation, epilogue,
+    epilogue_args, algorithm, out, threads
         As in `conv2d`, with three entries where one per axis is given.
 
     Returns
@@ -244,7 +288,9 @@ def conv3d(
             [ 8., 10.]]], dtype=float32)
     """
     options = (stride, padding, dilation, groups, padding_mode, activation, algorithm)
-    return _convolve("conv3d", 3, input, weight, bias, options, out, threads)
+    return _convolve(
+        "conv3d", 3, input, weight, bias, options, out, threads, epilogue, epilogue_args
+    )
 
 
 def conv_transpose1d(
@@ -258,6 +304,8 @@ def conv_transpose1d(
     dilation: Any = 1,
     *,
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     out: np.ndarray | None = None,
     threads: int | None = None,
@@ -269,7 +317,8 @@ def conv_transpose1d(
     input : array_like, shape (N, C, L) or (C, L)
     weight : array_like, shape (C, K/groups, R)
     bias : array_like, shape (K,), optional
-    stride, padding, output_padding, groups, dilation, activation, algorithm, out, threads
+    stride, padding, output_padding, groups, dilation, activation, epilogue,
+    epilogue_args, algorithm, out, threads
         As in `conv_transpose2d`.
 
     Returns
@@ -292,7 +341,17 @@ def conv_transpose1d(
     """
     options = (stride, padding, output_padding, groups, dilation, activation, algorithm)
     return _convolve(
-        "conv_transpose1d", 1, input, weight, bias, options, out, threads, transposed=True
+        "conv_transpose1d",
+        1,
+        input,
+        weight,
+        bias,
+        options,
+        out,
+        threads,
+        epilogue,
+        epilogue_args,
+        transposed=True,
     )
 
 
@@ -307,6 +366,8 @@ def conv_transpose2d(
     dilation: Any = 1,
     *,
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     out: np.ndarray | None = None,
     threads: int | None = None,
@@ -330,7 +391,7 @@ def conv_transpose2d(
         Cells added at the end of each axis; less than stride or dilation.
     groups : int, default 1
     dilation : int or tuple of int, default 1
-    activation, algorithm, out, threads
+    activation, epilogue, epilogue_args, algorithm, out, threads
         As in `conv2d`.
 
     Returns
@@ -356,7 +417,17 @@ def conv_transpose2d(
     """
     options = (stride, padding, output_padding, groups, dilation, activation, algorithm)
     return _convolve(
-        "conv_transpose2d", 2, input, weight, bias, options, out, threads, transposed=True
+        "conv_transpose2d",
+        2,
+        input,
+        weight,
+        bias,
+        options,
+        out,
+        threads,
+        epilogue,
+        epilogue_args,
+        transposed=True,
     )
 
 
@@ -371,6 +442,8 @@ def conv_transpose3d(
     dilation: Any = 1,
     *,
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     out: np.ndarray | None = None,
     threads: int | None = None,
@@ -382,7 +455,8 @@ def conv_transpose3d(
     input : array_like, shape (N, C, D, H, W) or (C, D, H, W)
     weight : array_like, shape (C, K/groups, T, R, S)
     bias : array_like, shape (K,), optional
-    stride, padding, output_padding, groups, dilation, activation, algorithm, out, threads
+    stride, padding, output_padding, groups, dilation, activation, epilogue,
+    epilogue_args, algorithm, out, threads
         As in `conv_transpose2d`.
 
     Returns
@@ -404,5 +478,15 @@ def conv_transpose3d(
     """
     options = (stride, padding, output_padding, groups, dilation, activation, algorithm)
     return _convolve(
-        "conv_transpose3d", 3, input, weight, bias, options, out, threads, transposed=True
+        "conv_transpose3d",
+        3,
+        input,
+        weight,
+        bias,
+        options,
+        out,
+        threads,
+        epilogue,
+        epilogue_args,
+        transposed=True,
     )

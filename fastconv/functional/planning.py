@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from ..arguments import as_shape, as_sizes, as_threads, check_choice
 from ..arrays import as_operand
 from ..choose import plan_conv
+from ..cpu.fused import Fused
 from ..device import cuda, on_device
 from ..dtypes import KINDS, check_bias
 from ..geometry import ConvGeometry
 from ..plan import OPERATIONS, ConvPlan, Table
-from .convolution import FORWARD
+from .convolution import FORWARD, as_epilogue
 
 MEMORY_FORMATS = ("channels_first", "channels_last")
 
@@ -29,6 +31,8 @@ def plan(
     *,
     padding_mode: str = "zeros",
     activation: str | None = None,
+    epilogue: Callable[..., Any] | None = None,
+    epilogue_args: tuple[Any, ...] = (),
     algorithm: str = "auto",
     dtype: Any = None,
     memory_format: str = "channels_first",
@@ -44,6 +48,8 @@ def plan(
     bias : array_like, shape (K,), optional
     stride, padding, dilation, groups, padding_mode, activation, algorithm, threads
         As in `conv2d`.
+    epilogue, epilogue_args
+        As in `conv2d`; a call may bring other arrays.
     dtype : dtype-like, optional
         Of input and result; by default that of `weight`.
     memory_format : {"channels_first", "channels_last"}
@@ -73,6 +79,8 @@ def plan(
     if type(weight) is not np.ndarray and on_device(weight):
         options = (stride, padding, dilation, groups, padding_mode)
         _is_last(op, memory_format)
+        if epilogue is not None:
+            raise TypeError(f"{op}: epilogue is not available on a device")
         return cuda("planning").plan(
             _rank(op, tuple(weight.shape)),
             input_shape,
@@ -109,6 +117,10 @@ def plan(
         b = b.astype(result)
     channels_last = _is_last(op, memory_format)
     threads = as_threads(op, threads)
+    fused: Fused | None = None
+    parameters: tuple[np.ndarray, ...] = ()
+    if epilogue is not None or epilogue_args:
+        fused, parameters = as_epilogue(op, epilogue, epilogue_args, result)
     decision, engine = plan_conv(
         op,
         geometry,
@@ -118,6 +130,7 @@ def plan(
         algorithm,
         packed=True,
         channels_last=channels_last,
+        epilogue=fused,
     )
     return ConvPlan(
         geometry,
@@ -128,6 +141,8 @@ def plan(
         result_dtype=result,
         memory_format=memory_format,
         threads=threads,
+        epilogue=fused,
+        epilogue_args=parameters,
     )
 
 

@@ -18,6 +18,8 @@ from numba.np.numpy_support import as_dtype, from_dtype
 
 from .. import functional, grad
 from ..arrays import as_operand
+from ..cpu.compile import FLOATS
+from ..cpu.fused import jitted_epilogue
 from ..dtypes import result_dtype
 from .words import form_of
 
@@ -191,6 +193,8 @@ def _implementation(name: str, signature: inspect.Signature, kinds: Kinds) -> Ca
     if has_out:
         _check_out(op, kinds["out"], results[0])
     forms = {argument: form_of(op, argument, kind) for argument, kind in kinds.items()}
+    if isinstance(kinds.get("epilogue"), types.Dispatcher):
+        forms["epilogue"] += _epilogue(op, kinds, str(results[0].dtype))
     new = results[1:] if has_out else results
     description = {
         "door": name,
@@ -209,6 +213,19 @@ def _implementation(name: str, signature: inspect.Signature, kinds: Kinds) -> Ca
     source = f"def {name.replace('.', '_')}({parameters}):\n    return call(({', '.join(passed)},))"
     exec(source, namespace)
     return namespace[name.replace(".", "_")]
+
+
+def _epilogue(op: str, kinds: Kinds, dtype: str) -> tuple[int, str]:
+    """How many numbers an epilogue takes beside the sum, and of which type; it is compiled."""
+    given = kinds["epilogue_args"]
+    count = len(given)
+    try:
+        if dtype not in FLOATS:
+            raise TypeError(f"{op}: an epilogue needs float32 or float64, not {dtype}")
+        jitted_epilogue(op, kinds["epilogue"].dispatcher, dtype, count)
+    except TypeError as error:
+        raise TypingError(str(error)) from None
+    return count, dtype
 
 
 def _check_out(op: str, out: types.Array, result: types.Array) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.compiler import Flags
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from ..cpu.fused import kernel_source
 from ..cpu.recipe import (
     A_KIND,
     A_LENGTH,
@@ -57,7 +59,11 @@ def call_site(op: str, description: Any, results: list[Any], out: bool) -> Any:
             site = _Site(context, builder, op, text)
             values = cgutils.unpack_tuple(builder, args[0])
             for kind, value in zip(arguments, values):
-                site.add(kind, value)
+                if isinstance(kind, types.Dispatcher):
+                    _, form = next(row for row in description["arguments"] if row[0] == "epilogue")
+                    site.add_epilogue(kind.dispatcher, *form[1:])
+                else:
+                    site.add(kind, value)
             made = site.run(results, site.last_overlaps() if out else None)
             if out:
                 context.nrt.incref(builder, arguments[-1], values[-1])
@@ -101,6 +107,26 @@ class _Site:
         else:
             wide = self.context.cast(b, value, kind, types.float64)
             self.words.append(b.bitcast(wide, i64))
+
+    def add_epilogue(self, function: Any, parameters: int, dtype: str) -> None:
+        """The address of a kernel that is compiled into the user's function."""
+        b, context = self.builder, self.context
+        numbers = [types.int64] * 5
+        signature = types.void(types.CPointer(getattr(types, dtype)), *numbers)
+        flags = Flags()
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        flags.error_model = "numpy"
+        source = kernel_source(function, parameters)
+        made = context.compile_subroutine(b, source, signature, flags=flags)
+        kernel = ir.Function(b.module, KERNEL, f"epilogue.{made.fndesc.mangled_name}")
+        kernel.linkage = "internal"
+        body = ir.IRBuilder(kernel.append_basic_block())
+        arguments = [body.bitcast(kernel.args[0], context.get_value_type(signature.args[0]))]
+        context.call_internal_no_propagate(
+            body, made.fndesc, signature, [*arguments, *kernel.args[1:]]
+        )
+        body.ret_void()
+        self.words.append(b.ptrtoint(kernel, i64))
 
     def _extent(self, size: Any, shape: Any, strides: Any) -> tuple[Any, Any]:
         """The first byte of the array that was added last, and one past its last."""

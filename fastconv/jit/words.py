@@ -2,8 +2,8 @@
 
 A *form* says what an argument is made of, in JSON: ``["array", dtype, ndim]`` gives an address, and
 a shape and strides in bytes as words; ``["int"]``, ``["bool"]`` and ``["float"]`` give a word;
-``["tuple", form, ...]`` gives those of its members; ``["is", value]`` is known from the type alone
-and gives none.
+``["epilogue", parameters, dtype]`` gives the address of a kernel; ``["tuple", form, ...]`` gives
+those of its members; ``["is", value]`` is known from the type alone and gives none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import numpy as np
 from numba.core import types
 from numba.core.errors import TypingError
 from numba.np.numpy_support import as_dtype
+
+from ..cpu.fused import Fused
 
 Form = list[Any]
 
@@ -40,6 +42,8 @@ def form_of(op: str, name: str, kind: Any) -> Form:
         return ["int"]
     if isinstance(kind, types.Float):
         return ["float"]
+    if isinstance(kind, types.Dispatcher) and name == "epilogue":
+        return ["epilogue"]
     if isinstance(kind, types.BaseTuple):
         return ["tuple", *(form_of(op, name, member) for member in kind)]
     if isinstance(kind, types.UnicodeType):
@@ -86,6 +90,8 @@ class Reader:
             self.arrays.append(view(address, shape, strides, np.dtype(form[1])))
             return self.arrays[-1]
         (word,) = self._words_of(1)
+        if kind == "epilogue":
+            return Fused(word, *form[1:])
         if kind == "float":
             return float(np.array(word, np.int64).view(np.float64))
         return bool(word) if kind == "bool" else word

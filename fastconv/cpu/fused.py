@@ -1,0 +1,261 @@
+"""A user's function made a kernel: ``f(sum, a, b, ...)`` over arrays that lie side by side."""
+
+from __future__ import annotations
+
+import ctypes
+import dis
+import inspect
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.core.errors import NumbaError
+from numba.extending import is_jitted
+
+from .compile import FLOATS, OPTIONS, Kernel
+from .epilogue import MOST_PARAMETERS, PER_CHANNEL, PER_OUTPUT
+from .memory import address_of, load, shift, store
+
+# Functions of one process: more means that somebody makes ever new ones.
+MOST_FUNCTIONS = 256
+
+_kernels: dict[Any, Fused] = {}
+_lock = threading.Lock()
+
+
+class Fused(NamedTuple):
+    """A compiled epilogue: its address, and how many numbers it takes beside the sum."""
+
+    address: int
+    parameters: int
+    dtype: str
+    kept: Any = None  # what must live as long
+
+
+def fuse(op: str, function: Any, dtype: np.dtype, parameters: int) -> Fused:
+    """The epilogue that a function is, compiled once for all functions of the same code.
+
+    Raises TypeError for what is no function of so many numbers of `dtype`, or may raise.
+    """
+    if isinstance(function, Fused):
+        return function
+    if dtype.name not in FLOATS:
+        raise TypeError(f"{op}: an epilogue needs float32 or float64, not {dtype}")
+    if not callable(function):
+        raise TypeError(f"{op}: epilogue must be a function, not {function!r}")
+    if parameters > MOST_PARAMETERS:
+        raise ValueError(
+            f"{op}: epilogue_args must be at most {MOST_PARAMETERS} arrays, not {parameters}"
+        )
+    key = (_identity(function), dtype.name, parameters)
+    with _lock:
+        known = _kernels.get(key)
+        if known is None:
+            known = _compile(op, function, dtype.name, parameters)
+            if len(_kernels) >= MOST_FUNCTIONS:
+                _kernels.clear()
+            _kernels[key] = known
+        return known
+
+
+def _identity(function: Any) -> Any:
+    """Equal for functions that do the same: of one code, with the same values around it."""
+    python = function.py_func if is_jitted(function) else function
+    code = getattr(python, "__code__", None)
+    if code is None:
+        return _Same(function)
+    names = {name: python.__globals__[name] for name in code.co_names if name in python.__globals__}
+    cells = [cell.cell_contents for cell in python.__closure__ or ()]
+    values = [*names.items(), *enumerate(cells), *enumerate(python.__defaults__ or ())]
+    options = repr(sorted(function.targetoptions.items())) if is_jitted(function) else ""
+    constants = tuple((type(value), repr(value)) for value in code.co_consts)
+    around = tuple((name, _value(value)) for name, value in values)
+    return code.co_code, constants, code.co_names, around, options
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, (int, float, complex, str, bytes, np.generic, type(None))):
+        return type(value), repr(value)
+    return _Same(value)
+
+
+class _Same:
+    """Equal to itself only; keeps its object, so that its address is not used again."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+
+def kernel_source(function: Any, parameters: int) -> Callable[..., None]:
+    """The kernel of a jitted function: values[i] = function(values[i], operands[j, i], ...).
+
+    `begin` is how many elements lie between the operands of one parameter and the next.
+    """
+    loads = "".join(
+        f", load(element, shift(element, operands, {j} * begin), i)" for j in range(parameters)
+    )
+    source = (
+        "def epilogue(element, values, operands, begin, end, thread):\n"
+        "    for i in range(end):\n"
+        f"        store(element, values, i, function(load(element, values, i){loads}))\n"
+    )
+    namespace = {"load": load, "store": store, "shift": shift, "function": function}
+    exec(source, namespace)
+    return namespace["epilogue"]  # type: ignore[return-value]
+
+
+def check_code(op: str, function: Any) -> None:
+    """TypeError for a function that says ``raise`` or ``assert``."""
+    python = function.py_func if is_jitted(function) else function
+    code = getattr(python, "__code__", None)
+    if code is not None and any(
+        instruction.opname == "RAISE_VARARGS" for instruction in dis.get_instructions(code)
+    ):
+        raise TypeError(f"{op}: epilogue {_name(python)} must not raise exceptions")
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", repr(function))
+
+
+def _compile(op: str, function: Any, dtype: str, parameters: int) -> Fused:
+    jitted = jitted_epilogue(op, function, dtype, parameters)
+    kernel = Kernel(kernel_source(jitted, parameters), (dtype,), on_disk=False)
+    return Fused(kernel.address(dtype), parameters, dtype, (kernel, jitted))
+
+
+def jitted_epilogue(op: str, function: Any, dtype: str, parameters: int) -> Any:
+    """A function under `njit`, compiled and found to be fit for an epilogue."""
+    check_code(op, function)
+    jitted = function if is_jitted(function) else numba.njit(**OPTIONS)(function)
+    kinds = (getattr(types, dtype),) * (1 + parameters)
+    try:
+        inspect.signature(jitted.py_func).bind(*kinds)
+    except TypeError:
+        raise TypeError(
+            f"{op}: epilogue {_name(function)} must take {1 + parameters} numbers: the sum and "
+            f"one of each of the {parameters} epilogue_args"
+        ) from None
+    try:
+        jitted.compile(kinds)
+        made = jitted.overloads[kinds]
+        if not isinstance(made.signature.return_type, (types.Number, types.Boolean)):
+            raise TypeError(
+                f"{op}: epilogue {_name(function)} must return a number, not "
+                f"{made.signature.return_type}"
+            )
+        if isinstance(made.signature.return_type, types.Complex):
+            raise TypeError(f"{op}: epilogue {_name(function)} must return a real number")
+        code = str(made.library.get_function(made.fndesc.llvm_func_name))
+        if re.search(r"ret i32 (?!0\b)", code):
+            raise TypeError(
+                f"{op}: epilogue {_name(function)} calls what may raise an exception; it must not"
+            )
+        return jitted
+    except NumbaError as error:
+        raise TypeError(
+            f"{op}: epilogue {_name(function)} cannot be compiled for {kinds}: {error}"
+        ) from None
+
+
+# --- Arguments ---
+
+
+def as_parameters(
+    op: str, arrays: Sequence[np.ndarray], channels: int, shape: tuple[int, ...], dtype: np.dtype
+) -> list[np.ndarray]:
+    """The arguments of an epilogue: shape (channels,) each, or that of the output; cast."""
+    found = []
+    for number, array in enumerate(arrays):
+        if array.shape not in ((channels,), shape):
+            raise ValueError(
+                f"{op}: epilogue_args[{number}] must have shape ({channels},) or {shape}, not "
+                f"{array.shape}"
+            )
+        if not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise TypeError(
+                f"{op}: epilogue_args[{number}] is {array.dtype}, which does not cast to {dtype}"
+            )
+        found.append(array.astype(dtype, copy=False))
+    return found
+
+
+def laid_out(array: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """One number for each channel in C order; one for each output with the target's strides."""
+    if array.ndim == 1:
+        return np.ascontiguousarray(array)
+    if array.strides == target.strides:
+        return array
+    made = like(target)
+    made[...] = array
+    return made
+
+
+def like(target: np.ndarray) -> np.ndarray:
+    """A new array of the shape and strides of `target`."""
+    reaches = [(n - 1) * stride for n, stride in zip(target.shape, target.strides)]
+    before = -sum(reach for reach in reaches if reach < 0) // target.itemsize
+    cells = before + sum(reach for reach in reaches if reach > 0) // target.itemsize + 1
+    memory = np.empty(cells, target.dtype)
+    return np.lib.stride_tricks.as_strided(memory[before:], target.shape, target.strides)
+
+
+def kind_of(array: np.ndarray) -> int:
+    """Whether an argument has a number for each channel, or one for each output."""
+    return PER_CHANNEL if array.ndim == 1 else PER_OUTPUT
+
+
+def table_of(parameters: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray:
+    """The table that tiles read; the arrays are laid out."""
+    table = []
+    for array in parameters:
+        address = address_of(array)
+        table += [kind_of(array), address - (address_of(target) if array.ndim > 1 else 0)]
+    return np.array(table or [0], np.int64)
+
+
+# --- Running ---
+
+
+def run_fused(
+    engine: Any,
+    x: np.ndarray,
+    packed: Any,
+    target: np.ndarray,
+    threads: int | None,
+    epilogue: Fused,
+    parameters: Sequence[np.ndarray],
+) -> None:
+    """Run an engine that has been made with an epilogue, or apply it to what another has made."""
+    laid = [laid_out(array, target) for array in parameters]
+    if getattr(engine, "epilogue", None) is epilogue:
+        packed = packed._replace(parameters=table_of(laid, target))
+        engine.run(x, packed, target, threads)
+    else:
+        engine.run(x, packed, target, threads)
+        _apply(epilogue, target, laid)
+
+
+_KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
+
+
+def _apply(epilogue: Fused, target: np.ndarray, parameters: Sequence[np.ndarray]) -> None:
+    """A second pass over the results."""
+    values, operands = target.ravel(), np.empty((len(parameters), target.size), target.dtype)
+    beyond = (1,) * (target.ndim - 2)
+    for row, array in zip(operands, parameters):
+        whole = array.reshape(-1, *beyond) if array.ndim == 1 else array
+        row[:] = np.broadcast_to(whole, target.shape).ravel()
+    addresses = address_of(values), address_of(operands)
+    _KERNEL(epilogue.address)(0, *addresses, target.size, target.size, 0)
+    np.copyto(target, values.reshape(target.shape))
