@@ -79,7 +79,7 @@ def test_other_operations(dtype):
         np.testing.assert_allclose(found, np.maximum(y, 0) * 0.5 + 0.1, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("algorithm", ["sliding", "fft"])
+@pytest.mark.parametrize("algorithm", ["sliding", "fourier"])
 def test_algorithms_that_apply_it_afterwards(algorithm):
     x, w, s, other = random((1, 2, 30, 40)), random((3, 2, 9, 9)), random(3), random((1, 3, 22, 32))
     plain = fastconv.conv2d(x, w, algorithm=algorithm)

@@ -316,7 +316,10 @@ class Correlations:
         target: np.ndarray,
         threads: int | None,
     ) -> None:
-        """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
+        """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides.
+
+        `engine_steps` notes the same launches.
+        """
         count = launch.thread_count(self._work, threads)
         launches = None
         if isinstance(packed, Unpacked):

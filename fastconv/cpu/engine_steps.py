@@ -15,8 +15,7 @@ from .engine import Correlations, element_strides
 from .epilogue import write_parameters
 from .fused import Fused, kind_of, like
 from .gradient_engine import WeightGradient
-from .gradients import reduce_weight, weight_partials
-from .job import BLOCK
+from .job import BLOCK, LANES
 from .pack import pack_weights
 from .program import Place, Program, Unwritten
 from .winograd import transform_weights
@@ -136,9 +135,9 @@ def _weight_gradient(
         return
     job, extra = engine._job(element_strides(x), element_strides(gradient))
     work, packed, partials = map(p.scratch, engine._sizes(job, extra, p.threads))
-    zeros = p.constant(np.zeros(int(job[BLOCK]), y.dtype))
+    zeros = p.constant(np.zeros(max(int(job[BLOCK]), int(job[LANES])), y.dtype))
     operands = p.place(x), p.place(gradient), partials, zeros, work, packed, p.constant(extra)
     items = engine.groups * engine.parts * int(extra[2]) * int(extra[5])
-    p.launch(weight_partials, engine.dtype, job, operands, items)
+    p.launch(engine._kernels[0], engine.dtype, job, operands, items)
     reduction, items = engine._reduction(element_strides(y), job, extra)
-    p.launch(reduce_weight, engine.dtype, reduction, (partials, p.place(y)), items)
+    p.launch(engine._kernels[1], engine.dtype, reduction, (partials, p.place(y)), items)

@@ -137,7 +137,10 @@ class WeightGradient:
     def run(
         self, x: np.ndarray, gradient: np.ndarray, weight: np.ndarray, threads: int | None
     ) -> None:
-        """weight (K, C/groups, *kernel) from x (N, C, *spatial) and gradient (N, K, *spatial)."""
+        """weight (K, C/groups, *kernel) from x (N, C, *spatial) and gradient (N, K, *spatial).
+
+        `engine_steps` notes the same launches.
+        """
         count = launch.thread_count(self.geometry.multiply_adds, threads)
         job, extra = self._job(element_strides(x), element_strides(gradient))
         sizes = self._sizes(job, extra, count)
