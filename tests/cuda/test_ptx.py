@@ -11,6 +11,7 @@ if backend.SIMULATED:
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cuda-kernels.md"
+LARGE_EPILOGUE = "direct_float32_128x128x8_elements_first_far"
 KERNELS = {kernel.name: kernel for kernel in inventory.kernels()}
 
 
@@ -30,7 +31,10 @@ def test_every_kernel(cc):
     for name, ptx, assembled in found:
         assert re.search(rf"\.target sm_{cc[0]}{cc[1]}\b", ptx), name
         if assembled is not None:
-            assert (assembled.spilled_bytes, assembled.stack_bytes) == (0, 0), name
+            assert assembled.spilled_bytes == 0, name
+            # 64 sums: a fused function as large as GELU's is not unrolled for each of them.
+            stack = 256 if name == LARGE_EPILOGUE else 0
+            assert assembled.stack_bytes <= stack, name
             assert assembled.shared_bytes == KERNELS[name].shared_bytes, name
             # 32-bit registers of one block, as they are granted.
             assert -(-assembled.registers // 8) * 8 * KERNELS[name].threads <= 65536, name
