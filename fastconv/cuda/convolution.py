@@ -33,7 +33,7 @@ def as_epilogue(
     """The arguments of a fused function, checked: shape (K,), or that of the result."""
     if function is None:
         if arguments:
-            raise ValueError(f"{op}: epilogue_args are given without an epilogue")
+            raise TypeError(f"{op}: epilogue_args are given, but no epilogue")
         return None
     if not callable(function):
         raise TypeError(f"{op}: epilogue must be a function, not {function!r}")

@@ -48,6 +48,8 @@ def convolve(
     out: Any,
     threads: Any,
     transposed: bool,
+    epilogue: Any = None,
+    epilogue_args: Any = (),
 ) -> Any:
     """A convolution; `options` as its door's, then activation and algorithm."""
     x, w = operand(op, "input", input), operand(op, "weight", weight)
@@ -60,6 +62,7 @@ def convolve(
     as_threads(op, threads)
     operation = "input_gradient" if transposed else "forward"
     choice = {"activation": activation, "algorithm": algorithm, "out": out}
+    choice |= {"epilogue": epilogue, "epilogue_args": epilogue_args}
     return convolution.run(op, operation, geometry, dtype, x, w, b, **choice)
 
 

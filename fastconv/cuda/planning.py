@@ -19,8 +19,10 @@ from .functional import operand
 class DevicePlan(ConvPlan):
     """As `ConvPlan`, for inputs on the device."""
 
-    def __call__(self, x: Any, out: Any = None) -> Any:
-        """Convolve; see `ConvPlan.__call__`."""
+    def __call__(self, x: Any, out: Any = None, *, epilogue_args: Any = None) -> Any:
+        """Convolve; see `ConvPlan.__call__`. A plan on the device has no epilogue."""
+        if epilogue_args:
+            raise TypeError("plan: epilogue_args are given, but no epilogue")
         g = self.geometry
         x = operand("plan", "x", x)
         shape = g.input_shape if g.batched else g.input_shape[1:]

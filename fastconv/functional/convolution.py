@@ -51,10 +51,8 @@ def _convolve(
 ) -> np.ndarray:
     """A convolution; `options` are those named above, then activation and algorithm."""
     if type(input) is not np.ndarray and on_device(input):
-        if epilogue is not None:
-            raise TypeError(f"{op}: epilogue is not available on a device")
         arguments = (input, weight, bias, options, out, threads, transposed)
-        return cuda("functional").convolve(op, rank, *arguments)
+        return cuda("functional").convolve(op, rank, *arguments, epilogue, epilogue_args)
     x, w = as_operand(op, "input", input), as_operand(op, "weight", weight)
     b = None if bias is None else as_operand(op, "bias", bias)
     key = key_of(op, options, x, w, b)

@@ -228,14 +228,9 @@ def test_a_users_function_is_fused(algorithm, last):
     arrays = placed(row, "forward", "float32", last)
     scale = np.arange(1, 1 + row.output[1], dtype=np.float32)
     other = np.random.default_rng(0).integers(-4, 5, row.output).astype(np.float32)
-    found = convolution.run(
-        "test",
+    found = row.run(
         "forward",
-        row.geometry,
-        np.dtype("float32"),
-        arrays["input"],
-        arrays["weight"],
-        arrays["bias"],
+        arrays,
         activation="relu",
         algorithm=algorithm,
         epilogue=scaled,
