@@ -266,3 +266,21 @@ def test_importing_nn_imports_no_optional_package():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_maximum_of_relus_is_the_relu_of_the_maximum(training):
+    rng = np.random.default_rng(5)
+    x = rng.integers(-3, 2, (2, 3, 6, 8)).astype(np.float64)  # ties, zeros, windows below zero
+    x[1, 2, 3, 4] = np.nan
+    model = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)).train(training)
+    apart = nn.ReLU().train(training), nn.MaxPool2d(2).train(training)
+    output = model(x)
+    np.testing.assert_array_equal(output, apart[1](apart[0](x)))
+    if training:
+        gradient = rng.integers(1, 9, output.shape).astype(np.float64)
+        expected = apart[0].backward(apart[1].backward(gradient))
+        expected[1, 2, 2:4, 4:6] = 0  # a NaN has no slope: either order may name a cell
+        found = model.backward(gradient)
+        found[1, 2, 2:4, 4:6] = 0
+        np.testing.assert_array_equal(found, expected)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import as_shape
-from ..arrays import as_operand
+from ..arrays import as_operand, channel_sums
 from ..calls import ConvCall, calls
 from ..device import cuda, on_device
 from ..dtypes import result_dtype
@@ -92,10 +92,12 @@ def _conv_bias(op: str, rank: int, grad_output: Any) -> np.ndarray:
             f"{op}: grad_output must have {rank + 2} dimensions (N, K, *spatial) or {rank + 1} "
             f"without the batch, not shape {gradient.shape}"
         )
-    axes = tuple(a for a in range(gradient.ndim) if a != gradient.ndim - rank - 1)
+    batch = gradient if gradient.ndim == rank + 2 else gradient[None]
+    # float16 would overflow in a sum; integers wrap to their width.
     wide = np.float32 if gradient.dtype == np.float16 else gradient.dtype
     with np.errstate(all="ignore"):
-        return gradient.sum(axis=axes, dtype=wide).astype(gradient.dtype, copy=False)
+        sums = channel_sums(batch.astype(wide, copy=False), wide)
+        return sums.astype(gradient.dtype, copy=False)
 
 
 def conv1d_input(

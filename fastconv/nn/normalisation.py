@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastconv.arguments import Size, as_int
+from fastconv.arrays import channel_sums
 from fastconv.device import cuda, on_device
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
 
@@ -126,10 +127,7 @@ class _BatchNorm(Layer):
 
     def _total(self, x: Array) -> Array:
         """Sum over each channel in float64, shape (1, C, 1, ...)."""
-        # NumPy adds pairwise along the contiguous positions; only the few partial sums need the
-        # wider type.
-        planes = np.add.reduce(x, axis=tuple(range(2, x.ndim)), keepdims=True)
-        return np.add.reduce(planes, axis=0, keepdims=True, dtype=np.float64)
+        return self._spread(channel_sums(x, np.float64), x)
 
     def _spread(self, values: Any, x: Array) -> Array:
         """Values of the channels, (C,), in a shape that goes with `x`."""
