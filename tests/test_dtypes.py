@@ -309,7 +309,6 @@ def test_file_in_memory(tmp_path):
 # --- What is refused ---
 
 MASKED = np.ma.masked_array(np.ones((1, 1, 4)), mask=False)
-DEVICE = type("DeviceArray", (), {"__cuda_array_interface__": {}, "shape": (1, 1, 4)})()
 
 REFUSED = [
     ("bool", np.ones((1, 1, 4), bool), "must be an integer, .* not bool"),
@@ -320,7 +319,6 @@ REFUSED = [
     ("timedelta", np.zeros((1, 1, 4), "m8[s]"), "must be an integer, .* not timedelta64"),
     ("record", np.zeros((1, 1, 4), [("a", "f4")]), "must be an integer, "),
     ("masked", MASKED, r"is a masked array; fill it first: \w+.filled\(0\)"),
-    ("device", DEVICE, "is a device array"),
     ("None", None, "must be an integer, .* not object"),
     ("string", "abcd", "must be an integer, .* not <U4"),
     ("set", {1, 2}, "must be an integer, .* not object"),
@@ -367,6 +365,6 @@ def test_bias_that_does_not_cast():
         fastconv.plan((1, 1, 4), whole, np.ones(1))
 
 
-def test_ragged_lists_are_numpys_error():
-    with pytest.raises(ValueError, match="inhomogeneous"):
+def test_ragged_lists():
+    with pytest.raises(TypeError, match="inhomogeneous"):
         fastconv.conv1d([[1, 2], [3]], np.ones((1, 2, 1)))

@@ -189,9 +189,7 @@ REFUSALS = [
     ("winograd_f2", "weight_gradient", (1, 6, 9), (4, 6, 3), 1, "has no weight gradient"),
     ("depthwise", "forward", (1, 6, 9), (4, 6, 3), 1, "one input channel per group, not 6"),
     ("depthwise", "forward", (1, 6, 9), (4, 3, 3), 2, "not 3 .6 channels in 2 groups"),
-    ("depthwise", "weight_gradient", (1, 6, 9), (6, 1, 3), 6, "has no weight gradient"),
     ("depthwise", "input_gradient", (1, 6, 9), (12, 1, 3), 6, "one output per input .* not 2"),
-    ("planar", "weight_gradient", (1, 6, 9), (4, 6, 3), 1, "has no weight gradient"),
 ]
 
 
