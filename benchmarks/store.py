@@ -18,6 +18,7 @@ import fastconv
 from benchmarks.contest import Outcome
 from benchmarks.problem import Problem
 from benchmarks.rows import WIDEST, Row
+from benchmarks.widths import TARGETS
 
 DIGITS = 5  # of a number in a file
 
@@ -73,11 +74,15 @@ class Store:
         return rows
 
     def load(self) -> Results:
-        """Everything in the folder; headers that differ between files are joined."""
+        """Everything in the folder; headers that differ between files are joined.
+
+        Those of narrower targets are not: they tell of a machine that is only pretended.
+        """
         found = Results()
         for path in sorted(self._folder.glob("*.json")):
             record = _read(path)
-            for name, text in record.get("header", {}).items():
+            header = {} if path.stem.endswith(tuple(TARGETS)) else record.get("header", {})
+            for name, text in header.items():
                 known = found.header.get(name)
                 if known is None:
                     found.header[name] = text

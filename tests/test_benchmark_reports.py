@@ -224,6 +224,15 @@ class TestStore:
         store.add("resnet50", "native", other.problem, self.outcome(other), {"rules": "new"}, "")
         assert [found.problem for found in store.load().rows] == [other.problem]
 
+    def test_a_pretended_machine_is_not_in_the_header(self, tmp_path: Path) -> None:
+        store, row = Store(tmp_path), row_of(1e-3, {})
+        for target in ("native", "avx2"):
+            header = {"machine": target}
+            store.add("resnet50", target, row.problem, self.outcome(row), header, "")
+        found = store.load()
+        assert found.header == {"machine": "native"}
+        assert sorted(row.target for row in found.rows) == ["avx2", "native"]
+
     def test_void_rows_are_not_done(self, tmp_path: Path) -> None:
         store, row = Store(tmp_path), row_of(1e-3, {}, void=True)
         store.add("resnet50", "native", row.problem, self.outcome(row), {}, "")
