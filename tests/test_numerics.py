@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conv_cases import ROUNDING
+from conv_cases import ROUNDING, case, definition
 from reliability.numerics import PROBLEMS, denormal_ratio, errors
 
 import fastconv
@@ -50,6 +50,21 @@ def test_what_is_not_finite_stays_within_its_windows(value, algorithm):
         near = np.zeros(y.shape, bool)
         near[1, :, max(7 - reach, 0) : 8 + reach, max(9 - reach, 0) : 10 + reach] = True
         assert np.isfinite(y[~near]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "planar"])
+def test_infinities_in_weight_gradients(algorithm, dtype):
+    """As in the sum of products, also where the last vector of a row overlaps another."""
+    x = np.zeros((2, 3, 5, 21), dtype)
+    x[0, 1, 2, 7], x[1, 2, 3, 19] = np.inf, -np.inf
+    dy = np.random.default_rng(0).integers(1, 5, (2, 4, 4, 19)).astype(dtype)
+    row = case("", x.shape, (4, 3, 2, 3))
+    with np.errstate(all="ignore"):
+        expected = definition(row.geometry, "weight_gradient", {"input": x, "grad_output": dy})
+    options = {} if algorithm == "auto" else {"algorithm": algorithm}
+    found = fastconv.grad.conv2d_weight(x, row.weight, dy, **options)
+    assert np.array_equal(found, expected, equal_nan=True)
 
 
 def test_automatic_choices_under_strict_precision_keep_to_the_windows():

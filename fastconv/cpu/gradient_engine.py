@@ -161,6 +161,10 @@ class WeightGradient:
             operands = partials, address_of(weight)
             reduction, items = self._reduction(element_strides(weight), job, extra)
             launch.run(self._kernels[1], self.dtype, reduction, operands, items, count)
+        # The last vector of a row overlaps the one before; there an infinite x meets zeros, and
+        # makes a NaN where the sum of products has none.
+        if self.form == PLANAR and np.isnan(weight).any():
+            WeightGradient(self.geometry, self.dtype, OUTER).run(x, gradient, weight, threads)
 
     def _reduction(
         self, steps: tuple[int, ...], job: np.ndarray, extra: np.ndarray

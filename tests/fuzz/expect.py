@@ -435,6 +435,8 @@ def differs(result: Any, wanted: Expected) -> str | None:
             values = reference.activation(wanted.activation, values)
             # No slope is steeper than 1.2; a sum at a kink may fall on either side.
             error = 1.2 * error + LOOSE[str(wanted.dtype)] * (1 + abs(values))
+            if wanted.activation == "softplus":  # the identity beyond 20
+                error = error + 3e-9
         if wanted.dtype == np.float16:  # rounded once more
             error = error + abs(values) * 2**-11 if np.any(error) else 0
         target = values.astype(wanted.dtype)

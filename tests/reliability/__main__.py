@@ -207,7 +207,6 @@ def main() -> int:
         parser.error(f"PART must be some of {', '.join(PARTS)}, not {names}")
     failed = False
     for name in names:
-        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
         try:
             rows = PARTS[name]()
         except Exception:
@@ -217,6 +216,7 @@ def main() -> int:
             print(" | ".join(row), flush=True)
         today = datetime.date.today().isoformat()
         kind = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
         kept[name] = {"date": today, "machine": kind, "rows": rows}
         KEPT.write_text(json.dumps(kept, indent=1) + "\n")
         PAGE.write_text(page(kept))
