@@ -170,7 +170,7 @@ CHOICES = [
     ("input_gradient", (1, 64, 9, 8), (5, 64, 3, 2), {}, "direct"),
     ("input_gradient", (1, 3, 64, 64), (64, 3, 3, 3), {}, "planar"),
     ("weight_gradient", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "depthwise"),
-    ("weight_gradient", (1, 1, 64, 66), (1, 1, 3, 3), {}, "direct"),
+    ("weight_gradient", (1, 1, 64, 66), (1, 1, 3, 3), {}, "planar"),
 ]
 
 
