@@ -57,7 +57,7 @@ class Tile(NamedTuple):
         Four warps, with the many independent sums of each, can keep it busy; fewer cannot.
         """
         blocks = -(-pixels // self.pixels) * -(-channels // self.channels) * blocks_more
-        each = math.ceil(blocks / gpu.processors)
+        each = max(math.ceil(blocks / gpu.processors), 1)
         resident = max(gpu.blocks(self.threads, 128, self.shared_bytes(4)), 1)
         busy = min(min(each, resident) * self.threads / 128, 1.0)
         work = 2.0 * self.pixels * self.channels * max(rows, 1)

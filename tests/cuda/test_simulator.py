@@ -17,7 +17,7 @@ DEVICE = Path(__file__).parent / "device"
 def test_in_the_simulator(file):
     """Every kernel, on tiny sizes; no test is skipped."""
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, str(DEVICE / file)], env=environment, capture_output=True, text=True
     )

@@ -5,6 +5,7 @@
 
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,40 @@ def _simulated():
 
 
 if _simulated():
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
     # The simulator's threads are threads of the system that wait for each other.
     sys.setswitchinterval(1e-5)
+
+    class OneAtATime(dict):
+        """Shared arrays by their places in the code: whoever finds none holds the others up.
+
+        The simulator looks for an array and keeps a new one in two steps, between which another
+        thread would make one of its own.
+        """
+
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+
+        def get(self, place):
+            self.lock.acquire()
+            found = super().get(place)
+            if found is not None:
+                self.lock.release()
+            return found
+
+        def __setitem__(self, place, array):
+            super().__setitem__(place, array)
+            self.lock.release()
+
+    begin = FakeCUDAShared.__init__
+
+    def begin_safely(self, size):
+        begin(self, size)
+        self._allocations = OneAtATime()
+
+    FakeCUDAShared.__init__ = begin_safely
 
 
 def pytest_collection_modifyitems(items):
