@@ -237,6 +237,8 @@ def _refuse_fourier(geometry: ConvGeometry, dtype: str, operation: str) -> str |
 def _decline_fourier(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
     if get_precision() == "strict":
         return "rounds more than a sum does, which set_precision has excluded"
+    if math.prod(geometry.kernel_size) < FEWEST_TAPS:
+        return f"costs more than sums of fewer than {FEWEST_TAPS} products"
     size = spectra_bytes(geometry, dtype, operation)
     if size > MOST_SPECTRA:
         return f"its transformed weights would take {size >> 20} MiB"
@@ -244,8 +246,13 @@ def _decline_fourier(geometry: ConvGeometry, dtype: str, operation: str) -> str 
 
 
 def _fourier_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    if math.prod(geometry.kernel_size) < FEWEST_TAPS:  # a guess: nobody compares it
+        return 4 * _plain_work(geometry, dtype, operation)
     return tile(geometry, dtype, operation).work
 
+
+# Kernels of fewer taps are never worth a transform, nor the time to import SciPy's.
+FEWEST_TAPS = 16
 
 # Bytes of transformed weights that nobody has asked for.
 MOST_SPECTRA = 256 << 20

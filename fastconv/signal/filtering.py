@@ -13,13 +13,12 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import fft
 
 from ..arguments import as_sizes, as_threads
 from ..arrays import as_operand, check_out
 from ..calls import ConvCall
 from ..choose import plan_conv
-from ..cpu.fourier_engine import tile
+from ..cpu.fourier_engine import scipy_fft, tile
 from ..cpu.launch import thread_count
 from ..geometry import ConvGeometry, same_size, window_extent
 from ..plan import Decision
@@ -180,7 +179,7 @@ def _whole_spectra(
     before, threaded = x.ndim - kernel.ndim, x.size > LEAST_THREADED
     function = getattr(scipy_signal(), op if op == "oaconvolve" else "fftconvolve")
     turned = flipped(kernel)[(None,) * before]
-    with fft.set_workers(thread_count(math.inf if threaded else 0, threads)):
+    with scipy_fft().set_workers(thread_count(math.inf if threaded else 0, threads)):
         full = function(x, turned, "full", tuple(range(before, x.ndim)))
     cuts = (slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(*part))
     return np.ascontiguousarray(full[(slice(None),) * before + tuple(cuts)])
