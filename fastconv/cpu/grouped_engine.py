@@ -52,7 +52,7 @@ KERNELS = {
 
 
 class Weights:
-    """A weight and a bias, copied; and what has been packed of them so far.
+    """A weight and a bias, and what has been packed of them so far.
 
     The tiles that run follow the strides of the arrays, which only a call knows.
     """
@@ -161,12 +161,12 @@ class Grouped(Correlations):
         clears = plain and not self.forward and len(made) < phase_total(self._words)
         return family, Launches(tuple(made), threads * most, clears)
 
-    def pack(self, weight: np.ndarray, bias: np.ndarray | None) -> Any:
-        """Copies of the weights (K, C/groups, *kernel) and of the bias."""
-        plain = bias is None and not self.activation
+    def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
+        """The weights (K, C/groups, *kernel) and the bias, copied unless they are for `once`."""
         if bias is not None:
             bias = bias.astype(self.dtype)
-        return Weights(weight.copy(), bias, plain)
+        plain = bias is None and not self.activation
+        return Weights(weight if once else weight.copy(), bias, plain)
 
     def _packed(self, weights: Weights, family: int) -> list[int]:
         """Addresses of the weights of each correlation, as tiles of a family read them."""
@@ -220,7 +220,7 @@ class Grouped(Correlations):
         found = self.grouped(source.strides, target.strides, count, packed.plain)
         if found is None:
             if packed.other is None:
-                packed.other = super().pack(packed.weight, packed.bias)
+                packed.other = super()._pack(packed.weight, packed.bias)
             super().run(source, packed.other, target, threads)
             return
         family, launches = found
