@@ -123,7 +123,12 @@ class Grouped(Correlations):
     def grouped(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int, plain: bool
     ) -> tuple[int, Launches] | None:
-        """The family for arrays of these strides in bytes, and its launches; None without one."""
+        """The family for arrays of these strides in bytes, and its launches; None without one.
+
+        Packed tiles know epilogues, these do not.
+        """
+        if self.epilogue is not None:
+            return None
         key = (source, target, threads, plain)
         try:
             return self._found[key]
@@ -163,9 +168,11 @@ class Grouped(Correlations):
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """The weights (K, C/groups, *kernel) and the bias, copied unless they are for `once`."""
+        if self.epilogue is not None:
+            return super().pack(weight, bias, once)
         if bias is not None:
             bias = bias.astype(self.dtype)
-        plain = bias is None and not self.activation
+        plain = self.is_plain(bias)
         return Weights(weight if once else weight.copy(), bias, plain)
 
     def _packed(self, weights: Weights, family: int) -> list[int]:
@@ -216,6 +223,9 @@ class Grouped(Correlations):
 
     def run(self, source: np.ndarray, packed: Any, target: np.ndarray, threads: int | None) -> None:
         """Fill `target`; both arrays (N, C, *spatial) of the compute dtype, any strides."""
+        if not isinstance(packed, Weights):  # with an epilogue
+            super().run(source, packed, target, threads)
+            return
         count = launch.thread_count(self._work, threads)
         found = self.grouped(source.strides, target.strides, count, packed.plain)
         if found is None:
