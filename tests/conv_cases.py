@@ -178,6 +178,7 @@ CASES = (
         for mode in MODES
     ),
     case("2d padding over input", (2, 3, 3, 4), (4, 3, 3, 2), padding=(9, 11)),
+    case("2d padding over input, whole vectors", (1, 3, 3, 16), (2, 3, 3, 2), padding=(9, 11)),
     case(
         "2d replicate padding over input",
         (1, 2, 3, 4),
