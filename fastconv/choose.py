@@ -22,6 +22,8 @@ from .cpu.engine import Correlations, planar_block
 from .cpu.fourier_engine import Fourier, spectra_bytes, tile
 from .cpu.fused import Fused
 from .cpu.gradient_engine import WeightGradient
+from .cpu.grouped_engine import Grouped, channel_family
+from .cpu.grouped_tiles import PAIRS
 from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .cpu.sliding_engine import Sliding, slide_of, sliding_share
 from .cpu.winograd_engine import Winograd
@@ -56,9 +58,6 @@ def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str
             f"needs one input channel per group, not {geometry.in_channels // geometry.groups} "
             f"({geometry.in_channels} channels in {geometry.groups} groups)"
         )
-    multiplier = geometry.out_channels // geometry.in_channels
-    if operation == "input_gradient" and multiplier != 1:
-        return f"its input gradient needs one output per input channel, not {multiplier}"
     return None
 
 
@@ -68,6 +67,30 @@ def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> st
     return None
 
 
+def _refuse_grouped(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    g = geometry
+    if operation == "weight_gradient":
+        return "has no weight gradient"
+    if channel_family(g, dtype, operation) is None:
+        inputs, outputs = g.in_channels // g.groups, g.out_channels // g.groups
+        return (
+            f"{machine().lanes(dtype)} output channels of {g.groups} groups of {inputs} to "
+            f"{outputs} must find their inputs in one vector or two"
+        )
+    return None
+
+
+def _decline_grouped(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
+    if geometry.groups in (1, geometry.in_channels):
+        return "one group, or one channel in each"
+    return None
+
+
+def _grouped_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    pairs = channel_family(geometry, dtype, operation) == PAIRS
+    return geometry.multiply_adds * (1.5 if pairs else 1.0)
+
+
 def _correlations(form: int) -> Callable[[ConvGeometry, str, str, str | None], Engine]:
     def make(geometry: ConvGeometry, dtype: str, operation: str, activation: str | None) -> Engine:
         if operation == "weight_gradient":
@@ -75,6 +98,14 @@ def _correlations(form: int) -> Callable[[ConvGeometry, str, str, str | None], E
         return Correlations(geometry, dtype, operation, form, activation)
 
     return make
+
+
+def _make_depthwise(
+    geometry: ConvGeometry, dtype: str, operation: str, activation: str | None
+) -> Engine:
+    if operation == "weight_gradient":
+        return WeightGradient(geometry, dtype, PAIRWISE)
+    return Grouped(geometry, dtype, operation, activation)
 
 
 def _winograd(outputs: int) -> Callable[[ConvGeometry, str, str, str | None], Engine]:
@@ -291,14 +322,25 @@ class Reference:
 ALGORITHMS = (
     Algorithm(
         "depthwise",
-        "one input channel per group: channels lie in the lanes, nothing is broadcast",
+        "one input channel per group: channels or pixels lie in the lanes, nothing is broadcast",
         _refuse_depthwise,
         _decline_depthwise,
         _plain_work,
-        0.2,
+        0.5,
+        1.0,
+        None,
+        _make_depthwise,
+    ),
+    Algorithm(
+        "grouped",
+        "few channels per group: those of several groups lie in the lanes, inputs are permuted",
+        _refuse_grouped,
+        _decline_grouped,
+        _grouped_work,
+        0.7,
         1.0,
         True,
-        _correlations(PAIRWISE),
+        Grouped,
     ),
     Algorithm(
         "planar",

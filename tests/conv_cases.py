@@ -138,6 +138,7 @@ CASES = (
     case("1d very long kernel", (1, 2, 5000), (3, 2, 1500)),
     case("1d depthwise", (2, 17, 23), (17, 1, 4), groups=17, stride=2, padding=((3, 0),)),
     case("1d one pixel per row", (5, 4, 3), (6, 4, 3)),
+    case("1d depthwise long", (2, 19, 45), (19, 1, 11), groups=19, padding=5),
     *(case(f"1d {n} pixels", (1, 3, n + 2), (5, 3, 3)) for n in PIXELS),
     *(case(f"1d {m}", (2, 2, 7), (3, 2, 3), padding=((4, 5),), padding_mode=m) for m in MODES),
     # --- Two axes ---
@@ -177,6 +178,7 @@ CASES = (
         for mode in MODES
     ),
     case("2d padding over input", (2, 3, 3, 4), (4, 3, 3, 2), padding=(9, 11)),
+    case("2d padding over input, whole vectors", (1, 3, 3, 16), (2, 3, 3, 2), padding=(9, 11)),
     case(
         "2d replicate padding over input",
         (1, 2, 3, 4),
@@ -221,6 +223,26 @@ CASES = (
         groups=6,
         padding=2,
         padding_mode="circular",
+    ),
+    # Sliding tiles: whole ones and the rest of a row, taps by three and one by one, each step;
+    # blocks that overlap, blocks of pixels with and without a border.
+    case("2d depthwise 3x4", (2, 33, 19, 37), (33, 1, 3, 4), groups=33, padding=1),
+    case("2d depthwise 5x5 stride", (1, 18, 21, 35), (18, 1, 5, 5), groups=18, padding=2, stride=2),
+    case("2d depthwise 4x7", (1, 19, 28, 43), (19, 1, 4, 7), groups=19, padding=((3, 1), (0, 4))),
+    case("2d depthwise steps", (1, 17, 28, 27), (17, 1, 3, 2), groups=17, stride=3, dilation=2),
+    case("2d depthwise column", (2, 17, 29, 1), (17, 1, 4, 1), groups=17, padding=(2, 0)),
+    case(
+        "2d depthwise replicate",
+        (1, 16, 10, 12),
+        (16, 1, 3, 7),
+        groups=16,
+        padding=((4, 0), (5, 2)),
+        padding_mode="replicate",
+    ),
+    case("2d depthwise 5x3 times 2", (1, 17, 9, 37), (34, 1, 5, 3), groups=17, padding=1),
+    *(
+        case(f"2d {g} groups of {c} to {k}", (2, g * c, 7, 18), (g * k, c, 3, 2), groups=g)
+        for g, c, k in ((9, 4, 4), (18, 2, 4), (18, 4, 2), (5, 8, 8), (11, 3, 5), (3, 16, 16))
     ),
     # Tiles of Winograd's algorithms: whole, cut off, fewer than a vector or a block of channels.
     case("2d 3x3", (2, 5, 9, 7), (6, 5, 3, 3), padding=1),
@@ -296,6 +318,7 @@ CASES = (
     case("3d 1x3x3 depth stride", (2, 3, 9, 7, 5), (4, 3, 1, 3, 3), stride=(4, 1, 1)),
     case("3d filter", (1, 2, 5, 23, 37), (1, 2, 2, 9, 3), padding=(1, 4, 0), stride=(2, 1, 2)),
     case("3d depthwise", (1, 19, 4, 5, 3), (19, 1, 2, 3, 2), groups=19, padding=1),
+    case("3d depthwise 3x4x3", (1, 17, 5, 10, 18), (17, 1, 3, 4, 3), groups=17, padding=1),
     case("3d slices far apart", (1, 2, 60, 3, 4), (3, 2, 2, 2, 3), dilation=(51, 1, 1)),
     case("3d full", (1, 2, 3, 2, 4), (3, 2, 2, 3, 4), padding="full"),
     *from_benchmarks(),

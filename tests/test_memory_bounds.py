@@ -52,7 +52,7 @@ def run_all_cases(dtype, at_end):
     """
     from conv_cases import CASES, assert_right, operands
 
-    from fastconv.cpu import engine
+    from fastconv.cpu import engine, grouped_engine
     from fastconv.plan import OPERATIONS
 
     @contextmanager
@@ -60,7 +60,7 @@ def run_all_cases(dtype, at_end):
         block = fenced(-(-size // 64) * 64, at_end)
         yield block.ctypes.data
 
-    engine.workspace = fenced_workspace
+    engine.workspace = grouped_engine.workspace = fenced_workspace
     for row in CASES:
         for operation in OPERATIONS:
             for algorithm in row.algorithms(operation, dtype):

@@ -119,11 +119,15 @@ def test_lists_and_big_endian_inputs():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_and_bias_are_copied(name):
-    weight, bias = integers((6, 1, 3, 3), 1), integers((6,), 2)
-    plan = fastconv.plan((2, 3, 9, 8), weight, bias, groups=3, algorithm=name)
-    before = plan(integers((2, 3, 9, 8)))
+    weight, bias = integers((68, 1, 3, 3), 1), integers((68,), 2)
+    x = integers((2, 34, 9, 8))
+    plan = fastconv.plan(x.shape, weight, bias, groups=34, algorithm=name)
+    before = [plan(x), plan(fastconv.channels_last(x))]
+    again = fastconv.plan(x.shape, weight, bias, groups=34, algorithm=name)
     weight[...] = bias[...] = 1000
-    assert np.array_equal(plan(integers((2, 3, 9, 8))), before)
+    for p in (plan, again):  # one has been called before, the other has not
+        for array, expected in zip((x, fastconv.channels_last(x)), before, strict=True):
+            assert np.array_equal(p(array), expected)
 
 
 def test_views_of_ever_new_strides():
@@ -153,6 +157,7 @@ def test_one_plan_in_many_python_threads():
 CHOICES = [
     ("forward", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "depthwise"),
     ("forward", (1, 16, 9), (48, 1, 3), {"groups": 16}, "depthwise"),
+    ("input_gradient", (1, 16, 9), (48, 1, 3), {"groups": 16}, "depthwise"),
     ("forward", (1, 64, 9, 8), (64, 64, 3, 3), {"stride": 2}, "direct"),
     ("forward", (1, 64, 9, 8), (128, 32, 3, 3), {"groups": 2, "dilation": 2}, "direct"),
     ("forward", (1, 64, 56, 56), (64, 64, 3, 3), {}, "winograd_f4"),
@@ -189,7 +194,8 @@ REFUSALS = [
     ("winograd_f2", "weight_gradient", (1, 6, 9), (4, 6, 3), 1, "has no weight gradient"),
     ("depthwise", "forward", (1, 6, 9), (4, 6, 3), 1, "one input channel per group, not 6"),
     ("depthwise", "forward", (1, 6, 9), (4, 3, 3), 2, "not 3 .6 channels in 2 groups"),
-    ("depthwise", "input_gradient", (1, 6, 9), (12, 1, 3), 6, "one output per input .* not 2"),
+    ("grouped", "weight_gradient", (1, 64, 9), (64, 2, 3), 32, "has no weight gradient"),
+    ("grouped", "forward", (1, 6, 9), (6, 3, 3), 2, "groups of 3 to 3 must find their inputs"),
 ]
 
 
@@ -358,7 +364,7 @@ def test_activation_values(name, dtype):
     limit += OF_ARGUMENT.get(name, 0) * np.spacing(abs(x))
     rows = np.stack([x, x[::-1]])[None]  # (1, 2, L): two channels, so that depthwise takes it too
     ones = np.ones((2, 1, 1), dtype)
-    for algorithm in (n for n in NAMES if n not in BEHIND_OTHER_SUMS):
+    for algorithm in (n for n in NAMES if n not in (*BEHIND_OTHER_SUMS, "grouped")):
         options = {"groups": 2, "activation": name, "algorithm": algorithm}
         for door in (fastconv.conv1d, fastconv.conv_transpose1d):
             result = door(rows, ones, **options)
@@ -383,6 +389,23 @@ def test_activation_behind_other_sums(name):
         expected = fastconv.conv2d(plain, ones, groups=5, activation=name)
         got = fastconv.conv2d(x, w, activation=name, algorithm=algorithm)
         assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("padding", [0, 1])
+def test_activation_behind_grouped_tiles(name, padding):
+    """Once for every output, whatever blocks overlap and however many outputs a tile lacks."""
+    for inputs, x in ((1, integers((1, 21, 11, 19))), (4, integers((1, 84, 11, 19)))):
+        x = x.astype(np.float32) / 8
+        w = integers((x.shape[1], inputs, 3, 3), 1).astype(np.float32) / 8
+        options = {"groups": 21, "padding": padding}
+        for array in (x, fastconv.channels_last(x), fastconv.channels_last(x)[:, :, :, 1:]):
+            plain = fastconv.conv2d(array, w, **options)
+            ones = np.ones((x.shape[1], 1, 1, 1), np.float32)
+            kept = {"groups": x.shape[1], "algorithm": "direct"}
+            expected = fastconv.conv2d(plain, ones, activation=name, **kept)
+            got = fastconv.conv2d(array, w, activation=name, **options)
+            assert np.array_equal(got, expected)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

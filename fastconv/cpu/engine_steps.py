@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from .boxes import COPY, ZERO, box_job, copy_box
-from .engine import Correlations, element_strides
+from .engine import Correlations, Launches, element_strides
 from .epilogue import write_parameters
 from .fused import Fused, kind_of, like
 from .gradient_engine import WeightGradient
+from .grouped import pack_rows
+from .grouped_engine import KERNELS, Grouped
 from .job import BLOCK, LANES
 from .pack import pack_weights
 from .program import Place, Program, Unwritten
@@ -62,6 +64,11 @@ def _correlations(
     if y.size == 0:
         return
     plain = engine.is_plain(bias)
+    if isinstance(engine, Grouped):
+        found = engine.grouped(x.strides, y.strides, p.threads, plain)
+        if found is not None:
+            _grouped(engine, found, p, x, weight, bias, y)
+            return
     packed = [
         _packed_weight(engine, p, weight, job, count)
         for job, count in engine._weight_jobs(weight.strides, plain)
@@ -96,6 +103,34 @@ def _parameter_table(p: Program, parameters: Sequence[np.ndarray], y: np.ndarray
     job = np.array([len(parameters), *map(kind_of, parameters)], np.int64)
     p.launch(write_parameters, y.dtype.name, job, (table, p.place(y), *places), 1, 1)
     return table
+
+
+def _grouped(
+    engine: Grouped,
+    found: tuple[int, Launches],
+    p: Program,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    y: np.ndarray,
+) -> None:
+    (family, launches), packed = found, []
+    plain = engine.is_plain(bias)
+    for job, blocks, count in engine.row_jobs(weight.strides, plain, family):
+        packed.append(p.scratch(count * weight.itemsize))
+        p.launch(pack_rows, engine.dtype, job, (p.place(weight), packed[-1]), blocks)
+    start = p.constant(engine.no_bias)
+    if bias is not None:
+        copied = np.empty_like(engine.no_bias)
+        start = p.scratch(copied.nbytes)
+        p.assign(copied, start)
+        box(p, COPY, bias, copied)
+    if launches.clears:
+        box(p, ZERO, None, y)
+    work, indices = p.scratch(launches.workspace), p.constant(engine.indices)
+    for one, rows in zip(launches.each, packed):
+        operands = p.place(x), rows, start, p.place(y).shifted(one.start), work, indices
+        p.launch(KERNELS[family], engine.dtype, one.job, operands, one.items)
 
 
 def _packed_weight(

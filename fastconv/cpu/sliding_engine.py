@@ -179,6 +179,7 @@ class Sliding(Correlations):
             columns, rest = columns[: cut.columns], columns[cut.rows * cut.columns :]
             x[ROW_PITCH], x[ROW_STEP] = lanes, lanes * w[TARGET]
         else:
+            planes = planes + _along(job, h, direct)[0]
             x[ROW_PITCH], x[ROW_STEP], x[HEIGHT] = h[PITCH], row_target, height
         x[ROWS], x[LANES], x[FULL] = cut.height, lanes, cut.rows - cut.height + 1
         x[PLANES], x[COLUMNS], x[REST] = planes.size, len(columns), len(rest)
