@@ -2,6 +2,7 @@
 
 import warnings
 
+import numba
 import numpy as np
 import pytest
 from conv_cases import ROUNDING, case, definition
@@ -62,9 +63,25 @@ def test_infinities_in_weight_gradients(algorithm, dtype):
     row = case("", x.shape, (4, 3, 2, 3))
     with np.errstate(all="ignore"):
         expected = definition(row.geometry, "weight_gradient", {"input": x, "grad_output": dy})
-    options = {} if algorithm == "auto" else {"algorithm": algorithm}
-    found = fastconv.grad.conv2d_weight(x, row.weight, dy, **options)
+    found = fastconv.grad.conv2d_weight(x, row.weight, dy, algorithm=algorithm)
     assert np.array_equal(found, expected, equal_nan=True)
+
+
+@numba.njit
+def weight_gradient(x, size, dy, threads):
+    return fastconv.grad.conv2d_weight(x, size, dy, threads=threads, algorithm="planar")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_infinities_in_weight_gradients_of_compiled_code(threads):
+    """The recipe, made for finite numbers, notices them."""
+    x, dy = np.ones((2, 3, 5, 21)), np.ones((2, 4, 4, 19))
+    size = (4, 3, 2, 3)
+    assert (weight_gradient(x, size, dy, threads) == 2 * 4 * 19).all()
+    x[0, 1, 2, 7], x[1, 2, 3, 19] = np.inf, -np.inf
+    expected = fastconv.grad.conv2d_weight(x, size, dy, algorithm="direct")
+    assert np.isinf(expected).any() and not np.isnan(expected).any()
+    assert np.array_equal(weight_gradient(x, size, dy, threads), expected)
 
 
 def test_automatic_choices_under_strict_precision_keep_to_the_windows():

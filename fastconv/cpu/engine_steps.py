@@ -163,16 +163,34 @@ def _padded_bias(engine: Correlations, p: Program, bias: np.ndarray | None) -> P
 
 
 def _weight_gradient(
-    engine: WeightGradient, p: Program, x: np.ndarray, gradient: np.ndarray, y: np.ndarray
+    engine: WeightGradient,
+    p: Program,
+    x: np.ndarray,
+    gradient: np.ndarray,
+    y: np.ndarray,
+    guard: Place | None = None,
 ) -> None:
     if engine.geometry.batch == 0:
         box(p, ZERO, None, y)
         return
     job, extra = engine._job(element_strides(x), element_strides(gradient))
-    work, packed, partials = map(p.scratch, engine._sizes(job, extra, p.threads))
+    nan, work, packed, partials = map(p.scratch, engine._sizes(job, extra, p.threads))
     zeros = p.constant(np.zeros(max(int(job[BLOCK]), int(job[LANES])), y.dtype))
-    operands = p.place(x), p.place(gradient), partials, zeros, work, packed, p.constant(extra)
+    operands: tuple[Place | int, ...] = (
+        p.place(x),
+        p.place(gradient),
+        partials,
+        zeros,
+        work,
+        packed,
+        p.constant(extra),
+        nan,
+    )
     items = engine.groups * engine.parts * int(extra[2]) * int(extra[5])
-    p.launch(engine._kernels[0], engine.dtype, job, operands, items)
+    p.launch(engine._kernels[0], engine.dtype, job, operands, items, guard=guard)
     reduction, items = engine._reduction(element_strides(y), job, extra)
-    p.launch(engine._kernels[1], engine.dtype, reduction, (partials, p.place(y)), items)
+    operands = partials, p.place(y), nan
+    p.launch(engine._kernels[1], engine.dtype, reduction, operands, items, guard=guard)
+    anew = engine.anew()
+    if anew is not None:
+        _weight_gradient(anew, p, x, gradient, y, guard=nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
@@ -146,8 +147,8 @@ class WeightGradient:
         sizes = self._sizes(job, extra, count)
         zeros = np.zeros(max(int(job[BLOCK]), int(job[LANES])), weight.dtype)
         items = self.groups * self.parts * int(extra[2]) * int(extra[5])
-        with workspace(sum(sizes)) as work:
-            packed, partials = work + sizes[0], work + sizes[0] + sizes[1]
+        with workspace(sum(sizes)) as nan:
+            _, work, packed, partials = (nan + sum(sizes[:i]) for i in range(4))
             operands: tuple[int, ...] = (
                 address_of(x),
                 address_of(gradient),
@@ -156,15 +157,19 @@ class WeightGradient:
                 work,
                 packed,
                 address_of(extra),
+                nan,
             )
             launch.run(self._kernels[0], self.dtype, job, operands, items, count)
-            operands = partials, address_of(weight)
+            operands = partials, address_of(weight), nan
             reduction, items = self._reduction(element_strides(weight), job, extra)
             launch.run(self._kernels[1], self.dtype, reduction, operands, items, count)
-        # The last vector of a row overlaps the one before; there an infinite x meets zeros, and
-        # makes a NaN where the sum of products has none.
-        if self.form == PLANAR and np.isnan(weight).any():
-            WeightGradient(self.geometry, self.dtype, OUTER).run(x, gradient, weight, threads)
+            anew = self.anew() if ctypes.c_int64.from_address(nan).value else None
+        if anew is not None:
+            anew.run(x, gradient, weight, threads)
+
+    def anew(self) -> WeightGradient | None:
+        """The engine that does the work again where sums are NaN, see `planar_gradients`."""
+        return WeightGradient(self.geometry, self.dtype, OUTER) if self.form == PLANAR else None
 
     def _reduction(
         self, steps: tuple[int, ...], job: np.ndarray, extra: np.ndarray
@@ -186,13 +191,13 @@ class WeightGradient:
         return reduction, items
 
     def _sizes(self, job: np.ndarray, extra: np.ndarray, threads: int) -> list[int]:
-        """Bytes of the threads' windows, their packed gradients, and all partial matrices."""
+        """Bytes of a word, the threads' windows, their packed gradients, all partial matrices."""
         element = int(job[BLOCK]) * ITEM_SIZES[self.dtype]
         if self.form == PLANAR:
             element *= int(job[LANES])
         matrices = self.groups * self.parts * int(extra[2]) * int(job[BLOCKS])
         sizes = threads * int(job[THREAD_BYTES]), threads * int(extra[7])
-        return [*sizes, matrices * int(extra[1]) * element]
+        return [64, *sizes, matrices * int(extra[1]) * element]
 
     def _share(self, job: np.ndarray) -> int:
         """Bytes of the packed gradient of a box; in planar form rows are filled up to vectors."""

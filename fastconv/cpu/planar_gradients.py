@@ -6,6 +6,10 @@ With vectors of output channels LeNet's six fill 6 lanes of 16; here a vector ho
 
 Chunks and their order are those of `gradients`; a partial matrix has a vector for each element,
 whose lanes the reduction adds from first to last.
+
+The last vector of a row overlaps the one before; there an infinite x meets zeros, and makes a NaN
+where the sum of products has none. A word says whether there is one, and the work must be done
+anew by `gradients`.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ from .job import (
     THREAD_BYTES,
 )
 from .lowering import BOX, BOXES, COUNT, TARGET
-from .memory import clear, load, shift, store, word
+from .memory import clear, load, set_word, shift, store, word
 from .pack import axis_of, enter_box
 from .tiles import products_1, products_6, products_8
 
@@ -56,8 +60,9 @@ def planar_partials(
 ) -> None:
     """partial[g, chunk, b, r, k, lane] = sum over vectors of pixels p in a chunk, as above
 
-    Items are (g, chunk). Operands as those of `gradients.weight_partials`.
+    Items are (g, chunk). Operands as those of `gradients.weight_partials`, and a word to zero.
     """
+    set_word(word(operands, 7), 0, 0)
     x, gradient, partials = word(operands, 0), word(operands, 1), word(operands, 2)
     extra = word(operands, 6)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
@@ -169,7 +174,8 @@ def _add_lines(
 def reduce_planar(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
     """grad_weight[g, b * width + k, row r] = sum over chunks and lanes of the partial matrices
 
-    Items are (g, b). Operands: partials, grad_weight. The first chunk's matrix takes the sums.
+    Items are (g, b). Operands: partials, grad_weight, and a word to set if a sum is NaN. The first
+    chunk's matrix takes the sums.
     """
     partials, weight = word(operands, 0), word(operands, 1)
     targets, blocks, rows = word(job, R_TARGETS), word(job, R_BLOCKS), word(job, R_ROWS)
@@ -190,3 +196,5 @@ def reduce_planar(element: Any, job: int, operands: int, begin: int, end: int, t
                 for lane in range(1, lanes):
                     value += load(element, total, (r * width + k) * lanes + lane)
                 store(element, goal, k * word(job, R_TARGET), value)
+                if value != value:
+                    set_word(word(operands, 2), 0, 1)

@@ -45,6 +45,7 @@ class Step(NamedTuple):
     operands: tuple[Place | int, ...]
     items: int
     threads: int
+    guard: Place | None = None
 
 
 class Program:
@@ -100,11 +101,15 @@ class Program:
         operands: tuple[Place | int, ...],
         items: int,
         threads: int | None = None,
+        guard: Place | None = None,
     ) -> None:
-        """Note a launch; by default on the threads of the program."""
+        """Note a launch; by default on the threads of the program.
+
+        With a `guard`, a word in memory, it is left out where that is zero.
+        """
         if items:
             count = min(self.threads if threads is None else threads, items)
-            self.steps.append(Step(kernel, dtype, job, operands, items, count))
+            self.steps.append(Step(kernel, dtype, job, operands, items, count, guard))
 
 
 def _owner(array: np.ndarray) -> Any:

@@ -24,8 +24,8 @@ from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 (R_WORK, R_WORK_BASE, R_FAILURES, R_EXPLAIN, R_SPREAD, R_STATE, R_WORDS) = range(6, 13)
 
 # Words of a step, then for each operand a base (an array of the call, scratch memory, or NUMBER)
-# and what is added to it.
-(S_KERNEL, S_JOB, S_ITEMS, S_THREADS, S_OPERANDS) = range(5)
+# and what is added to it. The guard is such a pair too: a word without which the step is left out.
+(S_KERNEL, S_JOB, S_ITEMS, S_THREADS, S_GUARD, S_OPERANDS) = (0, 1, 2, 3, 4, 6)
 STEP_WORDS = S_OPERANDS + 2 * OPERANDS
 NUMBER = -1
 
@@ -124,6 +124,9 @@ def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thre
     serial = word(word(recipe, R_STATE), SERIAL)
     for number in range(word(recipe, R_STEPS)):
         step = recipe + 8 * (word(recipe, R_STEPS_AT) + number * STEP_WORDS)
+        guard = _address(step, bases, S_GUARD)
+        if guard and word(guard, 0) == 0:
+            continue
         operands = words_of(
             (
                 _operand(step, bases, 0),
@@ -155,7 +158,12 @@ def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thre
 
 @compiled
 def _operand(step: int, bases: int, index: int) -> int:
-    base, number = word(step, S_OPERANDS + 2 * index), word(step, S_OPERANDS + 2 * index + 1)
+    return _address(step, bases, S_OPERANDS + 2 * index)
+
+
+@compiled
+def _address(step: int, bases: int, at: int) -> int:
+    base, number = word(step, at), word(step, at + 1)
     return number if base == NUMBER else word(bases, base) + number
 
 

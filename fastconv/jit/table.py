@@ -145,7 +145,7 @@ class Recipe:
     def _step(self, step: Step) -> list[int]:
         job, items = address_of(step.job), step.items
         words = [step.kernel.address(step.dtype), job, items, step.threads]
-        for operand in step.operands:
+        for operand in (step.guard or 0, *step.operands):
             base, number = operand if isinstance(operand, Place) else (NUMBER, operand)
             words += [self.arrays if base == WORK else base, number]
         return words + [NUMBER, 0] * ((STEP_WORDS - S_OPERANDS) // 2 - len(step.operands))
