@@ -314,6 +314,8 @@ def avg_pool_input(
         return cuda("pooling").avg_pool_input(op, *arguments)
     gradient = _lifted(grad_output, geometry)
     target = _Target(op, out, geometry.input_shape, geometry.batched, gradient)
+    if target.array.size == 0:
+        return target.result()
     last, found = target.channels_last, divisor or _divisors(geometry, padded)
     terms = _wide(gradient)
     many = math.prod(geometry.in_size) >= MANY_CELLS * math.prod(geometry.out_size)

@@ -317,6 +317,24 @@ def test_sizes_beyond_32_bits_that_fit():
     assert far.tolist() == [[[integers((1, 1, 5))[0, 0, 0]]]]
 
 
+def test_empty_batches_of_endless_planes():
+    """Nothing is asked for, so it takes no time and no table of the windows."""
+    many = 2**40
+    x, short = np.zeros((0, 1, many), np.float32), np.zeros((0, 1, 4), np.float16)
+    half, w = x[..., ::2], np.ones((2, 1, 3), np.float32)
+    assert fastconv.conv1d(x, w, padding=1).shape == (0, 2, many)
+    assert (
+        fastconv.grad.conv1d_input(x.shape, w, np.broadcast_to(x, (0, 2, many)), padding=1).size
+        == 0
+    )
+    assert fastconv.max_pool1d(x, 2, return_indices=True)[1].shape == half.shape
+    assert fastconv.avg_pool1d(x, 2).shape == fastconv.lp_pool1d(x, 2, 2).shape == half.shape
+    assert fastconv.adaptive_avg_pool1d(short, many).shape == x.shape
+    assert fastconv.adaptive_max_pool1d(short, many).shape == x.shape
+    assert fastconv.grad.adaptive_avg_pool1d(x, short.shape).shape == short.shape
+    assert fastconv.grad.avg_pool1d(half, x.shape, 2).shape == x.shape
+
+
 def test_offsets_beyond_32_bits():
     """Two rows of 2**30 cells each: pages that nobody touches cost nothing (pytorch#9404)."""
     try:

@@ -360,6 +360,7 @@ CALLS = (
         "pad: value 1j does not fit",
         lambda: fastconv.pad(X, (1, 1), value=1j),
     ),
+    ("text", TypeError, "pad: value '7' does not fit", lambda: fastconv.pad(X, (1, 1), value="7")),
     (
         "one number",
         TypeError,

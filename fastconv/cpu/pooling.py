@@ -410,9 +410,12 @@ def _made(
     dtype: str,
     dense: bool,
 ) -> Job:
+    if 0 in (geometry.batch, geometry.channels):  # however long its axes, tables of them are not
+        nothing = np.zeros(1, np.int64)
+        return Job(nothing, address_of(nothing), 0, 0, 0, None)
     sizes, along = (geometry.batch, geometry.channels), axes(geometry, padded)
     steps = None
-    lone = dense and not channels_last and geometry.batch > 0 and _is_whole(along)
+    lone = dense and not channels_last and _is_whole(along)
     if lone:  # one window of all cells: planes are the rows of one picture
         planes, cells = geometry.batch * geometry.channels, along[0][0] * along[1][0] * along[2][0]
         if divisor == 0:

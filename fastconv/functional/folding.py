@@ -253,6 +253,8 @@ def _fill(op: str, value: Any, mode: str, dtype: np.dtype) -> Any:
     if mode != "constant":
         raise ValueError(f"{op}: value is for mode 'constant', not {mode!r}")
     try:
+        if isinstance(value, (str, bytes)):  # which float() would read
+            raise TypeError
         if dtype.kind in "iu":
             number, limits = operator.index(value), np.iinfo(dtype)
             if not limits.min <= number <= limits.max:

@@ -19,6 +19,16 @@ from fastconv.reference import ACTIVATIONS
 from .operands import EVERY_LAYOUT, FLOATS, INTEGERS, LAYOUTS
 
 CONV_OPTIONS = ("stride", "padding", "dilation", "groups", "padding_mode", "output_padding")
+# Channels, outputs and rows that fill vectors of 2 to 16 lanes, or blocks of two.
+WHOLE = (4, 8, 16, 16, 32, 32, 48, 64)
+# Kinds of convolutions that are drawn often, and algorithms that they are likely to reach.
+KINDS: dict[str, tuple[str, ...]] = {
+    "any": tuple(row.name for row in ALGORITHMS),
+    "filter": ("sliding", "planar", "fourier"),
+    "grouped": ("grouped", "depthwise"),
+    "plane": ("winograd_f4", "winograd_f2"),
+    "matrix": ("direct", "planar"),
+}
 
 
 @dataclass
@@ -48,7 +58,7 @@ class Drawer:
 
     def __init__(self, *seed: int) -> None:
         self.random = np.random.default_rng(seed)
-        self._arrays = 0
+        self._arrays, self._kind = 0, "any"
 
     def chance(self, probability: float) -> bool:
         """Whether something happens."""
@@ -120,7 +130,8 @@ class Drawer:
             names = ["valid", "same", "same_lower", "full"] + ["causal"] * (rank == 1)
             return self.one(*names)
         if self.chance(0.2):
-            return tuple(self.numbers(2, 0, 5) for _ in range(rank))
+            most = self.one(5, 5, 23)  # now and then over the whole input
+            return tuple(self.numbers(2, 0, most) for _ in range(rank))
         return self.one(0, 1, self.number(0, 4), self.numbers(rank, 0, 3))
 
     def _axes(self, rank: int, low: int, high: int) -> Any:
@@ -131,19 +142,18 @@ class Drawer:
     def conv_problem(self) -> tuple[int, tuple[int, ...], tuple[int, ...], dict[str, Any]]:
         """Rank, input shape, weight shape and options of a forward convolution that fits."""
         while True:
-            rank = self.number(1, 3)
-            groups = self.one(1, 1, 1, 2, 3, self.number(1, 20))
-            c, k = self.one(1, 2, 3, 5, 17, 33), self.one(1, 2, 3, 7, 16, 31)
-            if groups > 3:
-                c, k = self.one(1, 1, 2), self.one(1, 1, 2)
-            kernel = self.one((3,) * rank, self.numbers(rank, 1, 4), self.numbers(rank, 1, 7))
+            rank = self.one(1, 2, 2, 2, 3, 3)
+            self._kind = kind = self.one("any", "any", *KINDS)
+            groups, c, k = self._channels(kind)
+            kernel = self._kernel(kind, rank)
             mode = self.one("zeros", "zeros", "zeros", "reflect", "replicate", "circular")
             options: dict[str, Any] = {}
-            if self.chance(0.5):
+            odd = 0.1 if kind in ("filter", "plane") else 0.5  # those slide one cell at a time
+            if self.chance(odd):
                 options["stride"] = self._axes(rank, 1, self.one(2, 3, 9))
             if self.chance(0.6):
                 options["padding"] = self._padding(rank, kernel, mode)
-            if self.chance(0.3):
+            if self.chance(0.6 * odd):
                 options["dilation"] = self._axes(rank, 1, self.one(2, 3, 7))
             if groups > 1:
                 options["groups"] = groups
@@ -155,16 +165,54 @@ class Drawer:
                 size = tuple(n * {1: 40, 2: 5, 3: 2}[rank] for n in size)
             batch = self.one((), (0,), (1,), (2,), (5,))
             x, w = (*batch, groups * c, *size), (groups * k, c, *kernel)
+            wanted = self.one(None, "rows of the input", "rows of the output")
             try:
+                if wanted == "rows of the input":
+                    x = (*x[:-1], self.one(*WHOLE))
                 geometry = ConvGeometry.forward("fuzz", rank, x, w, **options)
+                if wanted == "rows of the output":
+                    missing = -geometry.out_size[-1] % self.one(8, 16)
+                    x = (*x[:-1], x[-1] + missing * geometry.stride[-1])
+                    geometry = ConvGeometry.forward("fuzz", rank, x, w, **options)
             except ValueError:
                 continue
             if geometry.multiply_adds < 2e7:
                 return rank, x, w, options
 
+    def _channels(self, kind: str) -> tuple[int, int, int]:
+        """Groups, and the input and output channels of each."""
+        if kind == "filter":
+            return self.one(1, 1, 2, 5), self.one(1, 1, 2, 3), self.one(1, 1, 1, 2)
+        if kind == "grouped":
+            c, k = self.one((1, 1), (1, 2), (2, 1), (2, 4), (3, 5), (4, 4), (8, 4), (8, 8))
+            groups = self.one(*WHOLE, self.number(2, 40)) // self.one(1, c)
+            return max(groups, 1), c, k
+        groups = self.one(1, 1, 1, 2, 3, self.number(1, 20))
+        if groups > 3:
+            return groups, self.one(1, 1, 2), self.one(1, 1, 2)
+        c, k = self.one(1, 2, 3, 5, 17, 33), self.one(1, 2, 3, 7, 16, 31)
+        if kind == "matrix" and self.chance(0.2):
+            c, k = self.one(130, 256, 300), self.one(31, 64, 150)
+        if self.chance(0.4):
+            c = self.one(*WHOLE)
+        if self.chance(0.4):
+            k = self.one(*WHOLE)
+        return groups, c, k
+
+    def _kernel(self, kind: str, rank: int) -> tuple[int, ...]:
+        if kind == "filter" and self.chance(0.3):
+            return (*self.numbers(rank - 1, 1, 3), self.number(20, 60))
+        if kind == "filter":
+            return self.numbers(rank, 2, self.one(4, 11))
+        if kind == "plane" and rank > 1:
+            return (*self.numbers(rank - 2, 1, 3), *self.one((3, 3), (3, 3), (3, 1), (1, 3)))
+        if kind == "matrix" and self.chance(0.5):
+            return (1,) * rank
+        return self.one((3,) * rank, self.numbers(rank, 1, 4), self.numbers(rank, 1, 7))
+
     def _algorithm(self, call: Call) -> None:
         if self.chance(0.6):
-            call.arguments["algorithm"] = repr(self.one(*[row.name for row in ALGORITHMS]))
+            call.arguments["algorithm"] = repr(self.one(*KINDS[self.one("any", self._kind)]))
 
     def _convolution(
         self, door: str, options: dict[str, Any], arrays: dict[str, str], biased: int | None
@@ -242,7 +290,7 @@ class Drawer:
         g = ConvGeometry.forward("fuzz", rank, x, w, **options)
         at = len(x) - rank - 1
         dy = g.output_shape[1 - at :]
-        kind = self.one("input", "weight", "weight", "bias")
+        kind = self.one(*["input", "weight"] * 3, "bias")
         if kind == "bias":
             dtype = self.dtype()
             return Call(
@@ -367,13 +415,15 @@ class Drawer:
         """unfold and fold."""
         while True:
             rank, x, w, options = self.conv_problem()
-            if not {"groups", "padding_mode"} & set(options):
+            if {"groups", "padding_mode"} & set(options):
+                continue
+            g = ConvGeometry.forward("fuzz", rank, x, (1, w[1], *w[2:]), **options)
+            if math.prod((*w[1:], *g.out_size)) < 1e6:
                 break
         at = len(x) - rank - 1
         dtype = self.dtype()
         contents = self.contents(dtype)
         texts = {"kernel_size": repr(w[2:])} | {n: repr(v) for n, v in options.items()}
-        g = ConvGeometry.forward("fuzz", rank, x, (1, x[at], *w[2:]), **options)
         lead, rows = x[:at], x[at] * math.prod(w[2:])
         shape = (*lead, rows, math.prod(g.out_size))
         if self.chance(0.5):

@@ -109,11 +109,17 @@ def _sums(
             if factor is None:
                 error = (_count(geometry, operation) + 4) * _unit(dtype) * terms
             else:
-                finite = terms[np.isfinite(terms)]
-                error = factor * 2 * _unit(dtype) * finite.max(initial=0) + 0 * terms
+                scale = terms[np.isfinite(terms)].max(initial=0)
+                if decision.algorithm == "fourier":  # every product of a tile rounds all of it
+                    scale = max(scale, _largest(a) * _largest(b))
+                error = factor * 2 * _unit(dtype) * scale + 0 * terms
     if lone and operation != "weight_gradient":
         values, error = values[0], error[0] if np.ndim(error) else error
     return Expected(values, dtype, error, activation)
+
+
+def _largest(x: np.ndarray) -> float:
+    return float(abs(x[np.isfinite(x)]).max(initial=0))
 
 
 def _last(source: Any, given: Arguments) -> bool:

@@ -140,7 +140,7 @@ def guided(name: str, seconds: int) -> dict[str, Any]:
             (Path(corpus) / str(number)).write_bytes(content)
         options = [f"-max_total_time={seconds}", "-rss_limit_mb=4096", "-verbosity=1"]
         ended = run(
-            *("-m", "tests.reliability.files", "guided", name, corpus, *options),
+            *("-m", "tests.reliability.guided", name, corpus, *options),
             seconds=seconds + 120,
         )
     done = re.search(r"Done (\d+) runs", ended.errors + ended.output)
@@ -148,17 +148,7 @@ def guided(name: str, seconds: int) -> dict[str, Any]:
     return {"reader": name, "runs": int(done.group(1)) if done else 0, "fault": fault}
 
 
-def _guided_worker(name: str, arguments: list[str]) -> None:
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], lambda content: READERS[name](content))
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "guided":
-        _guided_worker(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["kill", "fuzz"])
     parser.add_argument("reader", nargs="?", choices=list(READERS), default="idx")
