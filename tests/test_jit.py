@@ -119,6 +119,38 @@ def test_convolutions(operation):
         assert same(result, door(*arguments, **options)), row.name
 
 
+@pytest.mark.parametrize("channels", [(17, 17, 17), (32, 32, 64), (64, 8, 64), (48, 3, 48)])
+def test_channels_last_groups(channels):
+    """Tiles that read their source in place, with and without an epilogue, and the way back."""
+    c, groups, k = channels
+    scaled = _scaled()
+
+    @numba.njit
+    def call(x, w, dy, b, stride):
+        y = fastconv.conv2d(x, w, b, stride, 1, 1, groups)
+        z = fastconv.conv2d(x, w, b, stride, 1, 1, groups, epilogue=scaled, epilogue_args=(b, y))
+        return y, z, grad.conv2d_input(x.shape, w, dy, stride, 1, 1, groups)
+
+    x, w, b = last(random((2, c, 7, 9))), random((k, c // groups, 3, 3)), random(k)
+    options = {"padding": 1, "groups": groups}
+    for stride in ((1, 1), (2, 1)):
+        y = fastconv.conv2d(x, w, b, stride, **options)
+        dy, epilogue = last(random(y.shape)), {"epilogue": scaled, "epilogue_args": (b, y)}
+        expected = (
+            y,
+            fastconv.conv2d(x, w, b, stride, **options, **epilogue),
+            grad.conv2d_input(x.shape, w, dy, stride, **options),
+        )
+        assert performed_in_python(call, x, w, dy, b, stride) == 0
+        for found, wanted in zip(call(x, w, dy, b, stride), expected):
+            assert same(found, wanted) and found.strides == wanted.strides
+
+
+@functools.cache
+def _scaled():
+    return numba.njit(lambda a, scale, other: a * scale + other)
+
+
 # --- Pooling ---
 
 

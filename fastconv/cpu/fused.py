@@ -156,7 +156,9 @@ def jitted_epilogue(op: str, function: Any, dtype: str, parameters: int) -> Any:
             )
         if isinstance(made.signature.return_type, types.Complex):
             raise TypeError(f"{op}: epilogue {_name(function)} must return a real number")
-        code = str(made.library.get_function(made.fndesc.llvm_func_name))
+        # Of a function out of a cache there is only what others link.
+        module = made.library._get_module_for_linking()
+        code = str(module.get_function(made.fndesc.llvm_func_name))
         if re.search(r"ret i32 (?!0\b)", code):
             raise TypeError(
                 f"{op}: epilogue {_name(function)} calls what may raise an exception; it must not"

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.callconv import GENERIC_POINTER, CPUCallConv
 from numba.core.compiler import Flags
 from numba.extending import intrinsic
 from numba.np import arrayobj
@@ -57,6 +58,10 @@ def call_site(op: str, description: Any, results: list[Any], out: bool) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             site = _Site(context, builder, op, text)
+            if any(isinstance(kind, types.Dispatcher) for kind in arguments):
+                # A caller hands over the address of an epilogue's dispatcher, and with an address
+                # in it would not be cached; within the caller it is not used and goes.
+                builder.function.attributes.add("alwaysinline")
             values = cgutils.unpack_tuple(builder, args[0])
             for kind, value in zip(arguments, values):
                 if isinstance(kind, types.Dispatcher):
@@ -73,6 +78,36 @@ def call_site(op: str, description: Any, results: list[Any], out: bool) -> Any:
         return result(arguments), generate
 
     return call
+
+
+class _Texts(CPUCallConv):
+    """Exceptions whose one argument is a text in UTF-8, given as its address and length.
+
+    Numba's own way to make such an argument asks for the environment of the function that raises,
+    which one that was called by a function out of a cache does not have.
+    """
+
+    def emit_unwrap_dynamic_exception_fn(self, module: Any, st_type: Any, nb_types: Any) -> Any:
+        """The function that makes the arguments; it is called under the GIL."""
+        name = "fastconv_text"
+        if name in module.globals:
+            return module.globals[name]
+        kind = ir.FunctionType(GENERIC_POINTER, [GENERIC_POINTER])
+        function = ir.Function(module, kind, name)
+        function.linkage = "internal"
+        builder = ir.IRBuilder(function.append_basic_block())
+        python = self.context.get_python_api(builder)
+        python.err_clear()  # of an earlier iteration: Numba goes on with those of a ``prange``
+        words = builder.bitcast(function.args[0], st_type.as_pointer())
+        address, length = cgutils.unpack_tuple(
+            builder, builder.extract_value(builder.load(words), 0), 2
+        )
+        self.context.nrt.free(builder, function.args[0])
+        decode = cgutils.get_or_insert_function(
+            module, ir.FunctionType(GENERIC_POINTER, [i64, i64]), "PyUnicode_FromStringAndSize"
+        )
+        builder.ret(python.tuple_pack([builder.call(decode, [address, length])]))
+        return function
 
 
 class _Site:
@@ -206,21 +241,15 @@ class _Site:
         b = self.builder
         kind = self._word(answer, A_KIND)
         with b.if_then(b.icmp_signed("!=", kind, i64(NO_FAILURE)), likely=False):
-            message = cgutils.create_struct_proxy(types.unicode_type)(self.context, b)
-            message.data = b.inttoptr(self._word(answer, A_TEXT), message.data.type)
-            message.length = self._word(answer, A_LENGTH)
-            message.kind, message.is_ascii = message.kind.type(1), message.is_ascii.type(1)
-            message.hash = message.hash.type(-1)
-            text = message._getvalue()
+            text = cgutils.pack_array(b, [self._word(answer, A_TEXT), self._word(answer, A_LENGTH)])
             for number, error in _RAISED:
                 with b.if_then(b.icmp_signed("==", kind, i64(number))):
                     self._raise_as(error, text)
             self._raise_as(RuntimeError, text)
 
     def _raise_as(self, error: type[Exception], text: Any) -> None:
-        convention = self.context.call_conv
-        convention.return_dynamic_user_exc(
-            self.builder, error, (text,), (types.unicode_type,), func_name=self.op
+        _Texts(self.context).return_dynamic_user_exc(
+            self.builder, error, (text,), (None,), func_name=self.op
         )
 
     # --- Memory ---

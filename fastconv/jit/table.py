@@ -211,12 +211,20 @@ def tell(answer_at: int, error: BaseException) -> None:
     """Write an error where compiled code raises it from."""
     log.debug("a call from compiled code", exc_info=error)
     kind = next((number for known, number in _KINDS if isinstance(error, known)), OTHER_ERROR)
-    text = str(error) if kind != OTHER_ERROR else f"{type(error).__name__}: {error}"
-    message = np.frombuffer(text.encode("ascii", "backslashreplace") + b"\0", np.uint8)
+    raised_as_it_is = kind != OTHER_ERROR or type(error) is RuntimeError
+    text = str(error) if raised_as_it_is else f"{type(error).__name__}: {error}"
+    if isinstance(threading.current_thread(), threading._DummyThread):
+        _warn_once(text)
+    message = np.frombuffer(text.encode("utf-8", "backslashreplace") + b"\0", np.uint8)
     _texts.append(message)
     answer = _words_at(answer_at, ANSWER_WORDS)
     answer[A_TEXT], answer[A_LENGTH] = address_of(message), len(message) - 1
     answer[A_KIND] = kind
+
+
+@functools.lru_cache(maxsize=64)
+def _warn_once(text: str) -> None:
+    log.warning("in a thread of Numba's, which does not report errors of all its threads: %s", text)
 
 
 def _words_at(address: int, count: int) -> Any:
