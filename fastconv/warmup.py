@@ -11,6 +11,7 @@ from .cpu import (  # noqa: F401 (their kernels)
     direct,
     fourier,
     gradients,
+    lockstep,
     planar,
     pooling,
     scatter,

@@ -13,6 +13,8 @@ from fastconv import functional as F
 from fastconv import grad
 from fastconv.arguments import Pairs, Size, as_int, as_sizes, check_choice
 from fastconv.arrays import is_channels_last
+from fastconv.cpu.lockstep_engine import LockstepConvolution, fills_vectors, in_lockstep
+from fastconv.cpu.lockstep_engine import convolution as lockstep_convolution
 from fastconv.geometry import PADDING_MODES, ConvGeometry, as_padding
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
@@ -23,6 +25,11 @@ CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CONV_INPUT = {1: grad.conv1d_input, 2: grad.conv2d_input, 3: grad.conv3d_input}
 CONV_BIAS = {1: grad.conv1d_bias, 2: grad.conv2d_bias, 3: grad.conv3d_bias}
 CONV_WEIGHT = {1: grad.conv1d_weight, 2: grad.conv2d_weight, 3: grad.conv3d_weight}
+
+# Training takes images in lockstep where one side has few channels and the other not many: LeNet's
+# layers then take 0.9 ms instead of 1.6, from 3 to 16 channels of 32x32 a fifth less. With 16 and
+# more on both sides Winograd's products win (batch 64, one thread of Zen 4, AVX-512, 2026-11).
+FEW, MANY = 8, 32
 
 
 class Convolution(Layer):
@@ -115,9 +122,11 @@ class Convolution(Layer):
 class _Conv(Convolution):
     """Cross-correlation with a weight (K, C/groups, *kernel)."""
 
-    transient = ("_saved", "_planned")
+    transient = ("_saved", "_planned", "_lockstep")
     # In evaluation mode: input and parameters as they were when the plan was made, and the plan.
     _planned: tuple[tuple[Any, ...], Any] | None = None
+    # In training: the shape of the last input, and the engine for its images in lockstep, if any.
+    _lockstep: tuple[Size, LockstepConvolution | None] | None = None
 
     def __init__(
         self,
@@ -152,6 +161,11 @@ class _Conv(Convolution):
         self._check(x)
         if not self.training and type(x) is np.ndarray:
             return self._plan(x)(x)
+        engine = self._lockstep_engine(x)
+        if engine is not None:
+            source = engine.arranged(x)
+            output = engine.forward(source, self.weight.data, self._bias_data())
+            return self.remember(output, source, engine)
         output = CONV[self.rank](
             x,
             self.weight.data,
@@ -162,11 +176,13 @@ class _Conv(Convolution):
             self.groups,
             padding_mode=self.padding_mode,
         )
-        return self.remember(output, x)
+        return self.remember(output, x, None)
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""
-        (x,) = self.recall(gradient)
+        x, engine = self.recall(gradient)
+        if engine is not None:
+            return self._backward_in_lockstep(engine, x, gradient, input_gradient)
         options = (self.stride, self.padding, self.dilation, self.groups)
         weight = self.weight
         weight.add_gradient(
@@ -181,6 +197,31 @@ class _Conv(Convolution):
         return CONV_INPUT[self.rank](
             x.shape, weight.data, gradient, *options, padding_mode=self.padding_mode
         )
+
+    def _backward_in_lockstep(
+        self, engine: LockstepConvolution, x: Array, gradient: Array, input_gradient: bool
+    ) -> Array | None:
+        """As `backward`, from an arranged input."""
+        gradient = in_lockstep(gradient)
+        for_weight, for_bias = engine.weight_gradient(x, gradient, self.bias is not None)
+        self.weight.add_gradient(for_weight)
+        if self.bias is not None and for_bias is not None:
+            self.bias.add_gradient(for_bias)
+        return engine.input_gradient(self.weight.data, gradient) if input_gradient else None
+
+    def _lockstep_engine(self, x: Array) -> LockstepConvolution | None:
+        """What trains on images in lockstep, where few channels would leave lanes empty."""
+        if type(x) is not np.ndarray or not self.training:
+            return None
+        if self._lockstep is None or self._lockstep[0] != x.shape:
+            sides = sorted((self.in_channels, self.out_channels))
+            narrow = sides[0] <= FEW and sides[1] <= MANY and self.groups == 1
+            zeros = self.padding_mode == "zeros"
+            engine = None
+            if narrow and zeros and fills_vectors(len(x), self.dtype.name):
+                engine = lockstep_convolution(self._geometry(x.shape), self.dtype.name)
+            self._lockstep = x.shape, engine
+        return self._lockstep[1]
 
     def _plan(self, x: Array) -> Any:
         """The plan for inputs like `x`, made anew when these or a parameter changed."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
+
+import numpy as np
 
 from fastconv import functional as F
 from fastconv import grad
 from fastconv.arguments import Pairs, Size, as_int, as_sizes
+from fastconv.cpu.lockstep_engine import (
+    MOST_TAPS,
+    LockstepMaximum,
+    fills_vectors,
+    is_lockstep,
+)
+from fastconv.cpu.lockstep_engine import maximum as lockstep_maximum
 from fastconv.geometry import AdaptiveGeometry, PoolGeometry, adaptive_bin, as_padding
-from fastconv.nn.layer import Array, Layer
+from fastconv.nn.layer import FLOAT_TYPES, Array, Layer
 from fastconv.nn.summary import Windows
 
 # The operations by rank.
@@ -48,6 +58,9 @@ class _Pool(Layer):
 
     def output_shape(self, input_shape: Size) -> Size:
         """(N, C, *spatial)."""
+        return self._geometry(input_shape).output_shape
+
+    def _geometry(self, input_shape: Size) -> PoolGeometry:
         return PoolGeometry.sliding(
             type(self).__name__,
             self.rank,
@@ -57,7 +70,7 @@ class _Pool(Layer):
             padding=self.padding,
             dilation=self.dilation,
             ceil_mode=self.ceil_mode,
-        ).output_shape
+        )
 
     def windows(self, input_shape: Size) -> Windows:
         """(kernel size, stride, dilation) for each axis."""
@@ -79,6 +92,10 @@ class _Pool(Layer):
 
 
 class _MaxPool(_Pool):
+    transient = ("_saved", "_lockstep")
+    # In training: the kind of the last input, and the engine for images in lockstep, if any.
+    _lockstep: tuple[Any, LockstepMaximum | None] | None = None
+
     def __init__(
         self,
         kernel_size: Any,
@@ -95,12 +112,37 @@ class _MaxPool(_Pool):
         options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
         if not self.training:
             return self.remember(_MAX[self.rank](x, *options))
+        engine = self.lockstep_engine(x, False)
+        if engine is not None:
+            return self.forward_in_lockstep(engine, x)
         output, indices = _MAX[self.rank](x, *options, return_indices=True)
         return self.remember(output, indices, x.shape)
+
+    def forward_in_lockstep(self, engine: LockstepMaximum, x: Array) -> Array:
+        """As `forward`; the engine may make a ReLU of the maxima, which `backward` then undoes."""
+        output, choices = engine.forward(x)
+        return self.remember(output, choices, engine)
+
+    def lockstep_engine(self, x: Array, rectified: bool) -> LockstepMaximum | None:
+        """What pools images that lie in lockstep, as a narrow convolution leaves them."""
+        if type(x) is not np.ndarray or not self.training or x.ndim != self.rank + 2:
+            return None
+        if x.dtype not in FLOAT_TYPES or not is_lockstep(x):
+            return None
+        key = (x.shape, x.dtype, rectified)
+        if self._lockstep is None or self._lockstep[0] != key:
+            name = x.dtype.name
+            engine = None
+            if fills_vectors(len(x), name) and math.prod(self.kernel_size) <= MOST_TAPS:
+                engine = lockstep_maximum(self._geometry(x.shape), name, rectified)
+            self._lockstep = key, engine
+        return self._lockstep[1]
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""
         indices, shape = self.recall(gradient)
+        if isinstance(shape, LockstepMaximum):
+            return shape.backward(gradient, indices) if input_gradient else None
         return _MAX_INPUT[self.rank](gradient, indices, shape) if input_gradient else None
 
 

@@ -83,6 +83,9 @@ class Sequential(Layer):
 
     # While a training is profiled: what takes the times, and what the names of layers begin with.
     profile: tuple[Any, str] | None = None
+    # Layers whose work another one did in the last forward pass: a ReLU of a maximum.
+    _absorbed: set[Layer] | None = None
+    transient = ("_saved", "_absorbed")
 
     def __init__(self, *layers: Layer, **named_layers: Layer) -> None:
         self._layers: dict[str, Layer] = {str(index): layer for index, layer in enumerate(layers)}
@@ -98,8 +101,19 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:
         """The layers' forward passes, first to last."""
-        for name, layer in self._order():
+        absorbed: set[Layer] = set()
+        order = self._order()
+        for (name, layer), (_, following) in zip(order, [*order[1:], ("", None)]):
+            if layer in absorbed:
+                continue
+            if isinstance(layer, MAXIMA) and type(following) is ReLU:
+                engine = layer.lockstep_engine(x, True)
+                if engine is not None:
+                    absorbed.add(following)
+                    x = self._timed(name, layer, False, layer.forward_in_lockstep, engine, x)
+                    continue
             x = self._timed(name, layer, False, layer.forward, x)
+        self._absorbed = absorbed
         return x
 
     def _order(self) -> list[tuple[str, Layer]]:
@@ -134,7 +148,10 @@ class Sequential(Layer):
         layers = self._order()
         stop = 0 if input_gradient else self._first_trained(layers)
         flowing: Any = gradient
+        absorbed = self._absorbed or set()
         for name, layer in reversed(layers[stop + 1 :]):
+            if layer in absorbed:
+                continue
             flowing = self._timed(name, layer, True, layer.backward, flowing)
         if stop < len(layers):
             name, layer = layers[stop]

@@ -1,0 +1,260 @@
+"""Convolution and pooling of images in lockstep, (C, *spatial, N) in memory, and their gradients.
+
+See `lockstep_tiles`. Three axes D, H, W always; one and two have axes of size one. No two work
+items share an output and each sums in its own order, so the bits do not depend on the number of
+threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .compile import compiled, float_kernel, inlined
+from .lockstep_tiles import (
+    VECTORS,
+    dot_1,
+    dot_4,
+    dot_6,
+    dot_8,
+    gather_1,
+    gather_1_lone,
+    gather_4,
+    gather_4_lone,
+    gather_6,
+    gather_6_lone,
+    gather_8,
+    gather_8_lone,
+    tally,
+    window_maximum,
+    window_slope,
+)
+from .memory import load, shift, store, word
+from .transpose import transpose
+
+# Words of a job that walks targets by tables of taps: what there is in a group, elements between
+# channels and between groups, and for each axis its targets, the elements from one to the next, and
+# where its table begins. A table is, for n targets, n + 1 numbers of entries, then the entries.
+(GROUPS, TARGETS, DEPTH, BLOCK, LANES, IMAGES) = range(6)
+(X_CHANNEL, Y_CHANNEL, W_TARGET, W_SOURCE, W_GROUP, AXES_AT) = range(6, 12)
+(COUNT, STEP, TABLE, AXIS_WORDS) = range(4)
+GATHER_WORDS = AXES_AT + 3 * AXIS_WORDS
+
+
+@compiled
+def _four_words(address: int) -> Any:
+    return word(address, 0), word(address, 1), word(address, 2), word(address, 3)
+
+
+@compiled
+def _axis(job: int, axis: int) -> int:
+    """Address of the words of an axis."""
+    return job + 8 * (AXES_AT + axis * AXIS_WORDS)
+
+
+@compiled
+def _entries(job: int, axis: int, target: int) -> Any:
+    """Address and number of the entries that meet a target of an axis."""
+    table = job + 8 * word(_axis(job, axis), TABLE)
+    begin, end = word(table, target), word(table, target + 1)
+    first = table + 8 * (word(_axis(job, axis), COUNT) + 1)
+    return first + 16 * begin, end - begin
+
+
+@float_kernel
+def lockstep_sums(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
+    """y[k, p, n] = bias[k] + sum over c, taps t of p of weight[k, c, t] * x[c, p.t, n]
+
+    The targets are the output channels, or in an input gradient the input channels. Items are (two
+    vectors of images, D, H). Operands: x, weight, bias, y.
+    """
+    x, weights, bias, y = _four_words(operands)
+    lanes, images, depth = word(job, LANES), word(job, IMAGES), word(job, DEPTH)
+    d_axis, h_axis, w_axis = _axis(job, 0), _axis(job, 1), _axis(job, 2)
+    block, targets = word(job, BLOCK), word(job, TARGETS)
+    for item in range(begin, end):
+        h, rest = item % word(h_axis, COUNT), item // word(h_axis, COUNT)
+        d, s = rest % word(d_axis, COUNT), rest // word(d_axis, COUNT) * VECTORS
+        d_table, d_count = _entries(job, 0, d)
+        h_table, h_count = _entries(job, 1, h)
+        row = d * word(d_axis, STEP) + h * word(h_axis, STEP) + s * lanes
+        for group in range(word(job, GROUPS)):
+            source = shift(element, x, group * depth * word(job, X_CHANNEL) + s * lanes)
+            factors = shift(element, weights, group * word(job, W_GROUP))
+            for w in range(word(w_axis, COUNT)):
+                w_table, w_count = _entries(job, 2, w)
+                tables = (d_table, d_count, h_table, h_count, w_table, w_count)
+                for first in range(0, targets, block):
+                    channel = group * targets + first
+                    place = row + w * word(w_axis, STEP) + channel * word(job, Y_CHANNEL)
+                    _sum(
+                        element, job, shift(element, y, place), targets - first,
+                        shift(element, bias, channel), source, tables,
+                        shift(element, factors, first * word(job, W_TARGET)), s + 1 < images,
+                    )  # fmt: skip
+
+
+@inlined
+def _sum(
+    element: Any,
+    job: int,
+    y: int,
+    present: int,
+    bias: int,
+    x: int,
+    tables: Any,
+    weights: int,
+    wide: bool,
+) -> None:
+    """One pixel of a block of targets."""
+    block, lanes, y_channel = word(job, BLOCK), word(job, LANES), word(job, Y_CHANNEL)
+    steps = (
+        word(job, DEPTH), word(job, X_CHANNEL), y_channel, word(job, W_TARGET), word(job, W_SOURCE)
+    )  # fmt: skip
+    present = min(present, block)
+    if tables[1] * tables[3] * tables[5] == 0:  # no tap reaches this pixel
+        for k in range(present):
+            for i in range(lanes * (VECTORS if wide else 1)):
+                store(element, y, k * y_channel + i, load(element, bias, k))
+    elif wide:
+        if block == 8:
+            gather_8(element, y, present, bias, x, tables, weights, steps)
+        elif block == 6:
+            gather_6(element, y, present, bias, x, tables, weights, steps)
+        elif block == 4:
+            gather_4(element, y, present, bias, x, tables, weights, steps)
+        else:
+            gather_1(element, y, present, bias, x, tables, weights, steps)
+    elif block == 8:
+        gather_8_lone(element, y, present, bias, x, tables, weights, steps)
+    elif block == 6:
+        gather_6_lone(element, y, present, bias, x, tables, weights, steps)
+    elif block == 4:
+        gather_4_lone(element, y, present, bias, x, tables, weights, steps)
+    else:
+        gather_1_lone(element, y, present, bias, x, tables, weights, steps)
+
+
+# Words of a weight gradient's job: three times four steps, the pixels of four axes and how far
+# apart they lie in x and in the gradient; then the x offset of every row.
+(D_GROUPS, D_TARGETS, D_ROWS, D_BLOCK, D_HEIGHT, D_X_GROUP, D_G_CHANNEL, D_WALK) = range(8)
+DOT_WORDS = D_WALK + 12
+
+
+@float_kernel
+def lockstep_products(
+    element: Any, job: int, operands: int, begin: int, end: int, thread: int
+) -> None:
+    """weight[k, r] = sum over pixels p, images n of gradient[k, p, n] * x[row(r) + p, n]
+
+    r is a source channel of the group and a tap. Items are (group, block of k, block of r).
+    Operands: x, gradient, weight, bias or 0: bias[k] = sum over p, n of gradient[k, p, n].
+    """
+    x, gradient, weight, bias = _four_words(operands)
+    targets, rows = word(job, D_TARGETS), word(job, D_ROWS)
+    block, height, plane = word(job, D_BLOCK), word(job, D_HEIGHT), word(job, D_G_CHANNEL)
+    blocks, lines = -(-targets // block), -(-rows // height)
+    counts = _four(job, 0)
+    x_steps, g_steps = _four(job, 4), _four(job, 8)
+    for item in range(begin, end):
+        r, rest = item % lines * height, item // lines
+        k, group = rest % blocks * block, rest // blocks
+        channel = group * targets + k
+        source = shift(element, x, group * word(job, D_X_GROUP))
+        slopes = shift(element, gradient, channel * plane)
+        goal = shift(element, weight, channel * rows + r)
+        if r == 0 and bias:
+            total, counted = shift(element, bias, channel), min(block, targets - k)
+            for first in range(0, counted, 4):
+                here, goals = shift(element, slopes, first * plane), shift(element, total, first)
+                tally(element, goals, here, plane, counted - first, counts, g_steps)
+        table, shape = job + 8 * (DOT_WORDS + r), (targets - k, rows - r, rows, plane)
+        if block == 8:
+            dot_8(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+        elif block == 6:
+            dot_6(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+        elif block == 4:
+            dot_4(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+        else:
+            dot_1(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+
+
+@compiled
+def _four(job: int, first: int) -> Any:
+    return _four_words(job + 8 * (D_WALK + first))
+
+
+@float_kernel
+def lockstep_maxima(
+    element: Any, job: int, operands: int, begin: int, end: int, thread: int
+) -> None:
+    """y[c, p, n] = max over taps of x, choice[c, p, n] the number of the tap.
+
+    Items are (c, D, H). Operands: x, y, choices, whether a ReLU follows.
+    """
+    x, y, choices, rectified = _four_words(operands)
+    for item in range(begin, end):
+        c, d, h, row = _row(job, item)
+        d_table, d_count = _entries(job, 0, d)
+        h_table, h_count = _entries(job, 1, h)
+        source = shift(element, x, c * word(job, X_CHANNEL))
+        for w in range(word(_axis(job, 2), COUNT)):
+            w_table, w_count = _entries(job, 2, w)
+            place = row + w * word(_axis(job, 2), STEP)
+            window_maximum(
+                element, shift(element, y, place), choices + place, source,
+                (d_table, d_count, h_table, h_count, w_table, w_count), word(job, IMAGES),
+                rectified,
+            )  # fmt: skip
+
+
+@float_kernel
+def lockstep_slopes(
+    element: Any, job: int, operands: int, begin: int, end: int, thread: int
+) -> None:
+    """y[c, i, n] = sum of gradient[c, p, n] over the windows p that chose cell i.
+
+    Items are (c, D, H). Operands: gradient, y, choices.
+    """
+    gradient, y, choices, _ = _four_words(operands)
+    for item in range(begin, end):
+        c, d, h, row = _row(job, item)
+        d_table, d_count = _entries(job, 0, d)
+        h_table, h_count = _entries(job, 1, h)
+        first = c * word(job, X_CHANNEL)
+        for w in range(word(_axis(job, 2), COUNT)):
+            w_table, w_count = _entries(job, 2, w)
+            goal = shift(element, y, row + w * word(_axis(job, 2), STEP))
+            if d_count * h_count * w_count == 0:  # no window has this cell
+                for i in range(word(job, IMAGES) * word(job, LANES)):
+                    store(element, goal, i, 0)
+                continue
+            window_slope(
+                element, goal, shift(element, gradient, first), choices + first,
+                (d_table, d_count, h_table, h_count, w_table, w_count), word(job, IMAGES),
+            )  # fmt: skip
+
+
+@compiled
+def _row(job: int, item: int) -> Any:
+    """(channel, D, H) of an item, and the first element of its row."""
+    heights, depths = word(_axis(job, 1), COUNT), word(_axis(job, 0), COUNT)
+    h, rest = item % heights, item // heights
+    d, c = rest % depths, rest // depths
+    row = d * word(_axis(job, 0), STEP) + h * word(_axis(job, 1), STEP)
+    return c, d, h, c * word(job, Y_CHANNEL) + row
+
+
+@float_kernel
+def lockstep_turn(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
+    """y[c, d, h, w, n] = x[n, c, d, h, w], where y may have a margin; items are (c, D, H).
+
+    The words of an axis are its size, and the steps in y and in x. Operands: x, y.
+    """
+    x, y = word(operands, 0), word(operands, 1)
+    images, width = word(job, IMAGES), word(_axis(job, 2), COUNT)
+    for item in range(begin, end):
+        c, d, h, row = _row(job, item)
+        line = c * word(job, X_CHANNEL)
+        line += d * word(_axis(job, 0), TABLE) + h * word(_axis(job, 1), TABLE)
+        goal = shift(element, y, row)
+        transpose(element, shift(element, x, line), word(job, DEPTH), images, width, goal, images)

@@ -1,0 +1,330 @@
+"""Images in lockstep as jobs: tables of taps, and the calls of the kernels.
+
+All arrays here are dense (C, *spatial, N), seen as (N, C, *spatial): `is_lockstep`. The source of a
+convolution has its padding around it, see `turned`; its gradient has not.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import recycling
+from ..geometry import ConvGeometry, PoolGeometry
+from ..machine import machine
+from . import launch
+from .lockstep import (
+    DOT_WORDS,
+    GATHER_WORDS,
+    lockstep_maxima,
+    lockstep_products,
+    lockstep_slopes,
+    lockstep_sums,
+    lockstep_turn,
+)
+from .lockstep_tiles import DOT_ROWS, GATHER_BLOCKS, NOWHERE, VECTORS
+from .memory import address_of
+
+# Taps of a window whose choice fits a byte.
+MOST_TAPS = NOWHERE
+
+Pairs = tuple[tuple[int, int], ...]
+# For each target of an axis its (place in the source, tap).
+Meetings = list[list[tuple[int, int]]]
+
+
+def is_lockstep(x: np.ndarray) -> bool:
+    """Whether an array (N, C, *spatial) lies in memory as (C, *spatial, N)."""
+    if x.strides[0] != x.itemsize:
+        return False
+    return x.transpose(_LAST[x.ndim]).flags.c_contiguous
+
+
+_LAST = {n: (*range(1, n), 0) for n in range(2, 6)}
+_FIRST = {n: (n - 1, *range(n - 1)) for n in range(2, 6)}
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array (N, C, *spatial), its memory (C, *spatial, N)."""
+    return recycling.empty((*shape[1:], shape[0]), dtype).transpose(_FIRST[len(shape)])
+
+
+def fills_vectors(batch: int, dtype: str) -> bool:
+    """Whether the images fill whole vectors."""
+    return batch > 0 and batch % machine().lanes(dtype) == 0
+
+
+def _lifted(values: tuple[Any, ...], unit: Any) -> tuple[Any, ...]:
+    """One value for each of three axes."""
+    return (*(unit,) * (3 - len(values)), *values)
+
+
+def _steps(size: tuple[int, ...], images: int) -> tuple[int, int, int]:
+    """Elements from one cell to the next along D, H and W."""
+    return size[1] * size[2] * images, size[2] * images, images
+
+
+def _meetings(size: int, kernel: int, stride: int, dilation: int, low: int, count: int) -> Meetings:
+    """Which cells each output of an axis sees."""
+    found: Meetings = []
+    for j in range(count):
+        cells = [(j * stride + k * dilation - low, k) for k in range(kernel)]
+        found.append([(cell, k) for cell, k in cells if 0 <= cell < size])
+    return found
+
+
+def _moved(meetings: Meetings, margin: int) -> Meetings:
+    """The same cells, counted from the first of a margin before them."""
+    return [[(cell + margin, k) for cell, k in cells] for cells in meetings]
+
+
+def _turned(meetings: Meetings, size: int) -> Meetings:
+    """The same from the other side: which outputs see each cell."""
+    found: Meetings = [[] for _ in range(size)]
+    for j, cells in enumerate(meetings):
+        for cell, k in cells:
+            found[cell].append((j, k))
+    return found
+
+
+def _job(
+    words: list[int],
+    meetings: list[Meetings],
+    target_steps: tuple[int, ...],
+    source_steps: tuple[int, ...],
+    tap_steps: tuple[int, ...],
+) -> np.ndarray:
+    """The words of `lockstep`: those given, the axes, the tables."""
+    axes, tables = [], []
+    at = GATHER_WORDS
+    for along, target, source, tap in zip(meetings, target_steps, source_steps, tap_steps):
+        axes += [len(along), target, at]
+        starts = np.cumsum([0, *map(len, along)]).tolist()
+        entries = [n for cells in along for cell, k in cells for n in (cell * source, k * tap)]
+        tables += [*starts, *entries]
+        at += len(starts) + len(entries)
+    return np.array([*words, *axes, *tables], np.int64)
+
+
+def _block(targets: int) -> int:
+    """Target channels of a gather tile: few beyond the last, and sums that fit the registers."""
+    held = machine().vector_registers // VECTORS - VECTORS
+    blocks = [block for block in GATHER_BLOCKS if block <= held]
+    return min(blocks, key=lambda block: (-(-targets // block) * block, -block))
+
+
+def _dot_block(targets: int, rows: int) -> int:
+    """Target channels of a dot tile, with as little beyond the last ones as can be."""
+    return min(DOT_ROWS, key=lambda k: -(-targets // k) * k * -(-rows // DOT_ROWS[k]) * DOT_ROWS[k])
+
+
+class Turn:
+    """Images side by side into lockstep, with a margin of zeros."""
+
+    def __init__(self, shape: tuple[int, ...], padding: Pairs, dtype: str) -> None:
+        batch, channels, *spatial = shape
+        self._pairs, self._dtype = padding, dtype
+        self.shape = (batch, channels, *(n + a + b for n, (a, b) in zip(spatial, padding)))
+        size, wide = _lifted(tuple(spatial), 1), _lifted(self.shape[2:], 1)
+        there, here = _steps(wide, batch), _steps(size, 1)
+        cells, padded = math.prod(spatial), math.prod(wide)
+        words = [1, 1, channels * cells, 1, 1, batch, cells, padded * batch, 0, 0, 0]
+        axes = [n for axis in zip(size, there, here) for n in axis]
+        self._job = np.array([*words, *axes], np.int64)
+        self._items = channels * size[0] * size[1]
+        self._first = sum(low * step for (low, _), step in zip(_lifted(padding, (0, 0)), there))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """`x`, which is C-contiguous or in lockstep, in an array of its own."""
+        target = empty(self.shape, x.dtype)
+        padded = any(map(any, self._pairs))
+        if padded:
+            target[...] = 0
+        if not x.flags.c_contiguous:
+            inner = [slice(low, n - high) for (low, high), n in zip(self._pairs, self.shape[2:])]
+            where = (slice(None), slice(None), *inner)
+            target[where] = x
+            return target
+        operands = address_of(x), address_of(target) + self._first * x.itemsize
+        threads = launch.thread_count(x.size, None)
+        launch.run(lockstep_turn, self._dtype, self._job, operands, self._items, threads)
+        return target
+
+
+@functools.lru_cache(maxsize=64)
+def _plain_turn(shape: tuple[int, ...], dtype: str) -> Turn:
+    return Turn(shape, ((0, 0),) * (len(shape) - 2), dtype)
+
+
+def in_lockstep(x: np.ndarray) -> np.ndarray:
+    """An array (N, C, *spatial) in lockstep; `x` itself if it is that."""
+    if is_lockstep(x):
+        return x
+    return _plain_turn(x.shape, x.dtype.name)(np.ascontiguousarray(x))
+
+
+class LockstepConvolution:
+    """A convolution of images in lockstep and its gradients, zeros around the images."""
+
+    def __init__(self, geometry: ConvGeometry, dtype: str) -> None:
+        g, lanes = geometry, machine().lanes(dtype)
+        self.geometry, self.dtype = g, dtype
+        vectors, pairs = g.batch // lanes, _lifted(g.padding, (0, 0))
+        size, count = _lifted(g.in_size, 1), _lifted(g.out_size, 1)
+        wide = _lifted(g.padded_size, 1)
+        kernel, stride = _lifted(g.kernel_size, 1), _lifted(g.stride, 1)
+        dilation = _lifted(g.dilation, 1)
+        taps, tap_steps = math.prod(kernel), _steps(kernel, 1)
+        sources, targets = g.in_channels // g.groups, g.out_channels // g.groups
+        x_steps, y_steps = _steps(wide, g.batch), _steps(count, g.batch)
+        x_channel, y_channel = math.prod(wide) * g.batch, math.prod(count) * g.batch
+        lows = [low for low, _ in pairs]
+        axes = list(zip(size, kernel, stride, dilation, lows, count))
+        common = [lanes, vectors]
+        whole = targets * sources * taps
+        channels = [x_channel, y_channel, sources * taps, taps, whole]
+        self._forward = _job(
+            [g.groups, targets, sources, _block(targets), *common, *channels],
+            [_moved(_meetings(*axis), axis[4]) for axis in axes],
+            y_steps,
+            x_steps,
+            tap_steps,
+        )
+        channels = [y_channel, math.prod(size) * g.batch, taps, sources * taps, whole]
+        self._adjoint = _job(
+            [g.groups, sources, targets, _block(sources), *common, *channels],
+            [_turned(_meetings(*axis), axis[0]) for axis in axes],
+            _steps(size, g.batch),
+            y_steps,
+            tap_steps,
+        )
+        self._products, self._tiles = self._dots(
+            targets, sources, count, stride, dilation, kernel, x_steps, y_steps
+        )
+        halves = -(-vectors // VECTORS)
+        self._items = halves * count[0] * count[1], halves * size[0] * size[1]
+        self._turn = Turn(g.input_shape, g.padding, dtype)
+        self._padded = any(map(any, g.padding))
+        self._zeros = np.zeros(max(g.in_channels, g.out_channels), dtype)
+
+    def _dots(
+        self,
+        targets: int,
+        sources: int,
+        count: Any,
+        stride: Any,
+        dilation: Any,
+        kernel: Any,
+        x_steps: Any,
+        y_steps: Any,
+    ) -> tuple[np.ndarray, int]:
+        """The job of the weight gradient, and its items."""
+        g, lanes = self.geometry, machine().lanes(self.dtype)
+        x_channel, y_channel = math.prod(_lifted(g.padded_size, 1)), math.prod(count)
+        cells = np.zeros(1, np.int64)
+        steps = [x_channel * g.batch, *(s * d for s, d in zip(x_steps, dilation))]
+        for n, step in zip((sources, *kernel), steps):
+            cells = (cells[:, None] + step * np.arange(n)).ravel()
+        walk = [count[0], count[1], count[2], g.batch // lanes]
+        x_walk = [s * step for s, step in zip(stride, x_steps)]
+        if stride[2] == 1:  # a row is one run
+            walk = [count[0], count[1], 1, count[2] * g.batch // lanes]
+        block = _dot_block(targets, len(cells))
+        words = [g.groups, targets, len(cells), block, DOT_ROWS[block]]
+        words += [sources * x_channel * g.batch, y_channel * g.batch]
+        words += [*walk, *x_walk, lanes, *y_steps, lanes]
+        assert len(words) == DOT_WORDS
+        items = g.groups * -(-targets // block) * -(-len(cells) // DOT_ROWS[block])
+        return np.concatenate([np.array(words, np.int64), cells]), items
+
+    def arranged(self, x: np.ndarray) -> np.ndarray:
+        """The source in lockstep within its padding; `x` itself if it is that."""
+        if is_lockstep(x):
+            return self._turn(x) if self._padded else x
+        return self._turn(np.ascontiguousarray(x))
+
+    def _start(self, job: np.ndarray, operands: tuple[np.ndarray, ...], items: int) -> None:
+        threads = launch.thread_count(self.geometry.multiply_adds, None)
+        addresses = tuple(map(address_of, operands))
+        launch.run(lockstep_sums, self.dtype, job, addresses, items, threads)
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        """The convolution of an arranged source."""
+        y = empty(self.geometry.output_shape, x.dtype)
+        first = self._zeros if bias is None else bias
+        self._start(self._forward, (x, weight, first, y), self._items[0])
+        return y
+
+    def input_gradient(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """The gradient of the source, without its padding."""
+        result = empty(self.geometry.input_shape, gradient.dtype)
+        operands = gradient, weight, self._zeros, result
+        self._start(self._adjoint, operands, self._items[1])
+        return result
+
+    def weight_gradient(
+        self, x: np.ndarray, gradient: np.ndarray, biased: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The gradients of weight and bias, from an arranged source."""
+        weight = np.empty(self.geometry.weight_shape, x.dtype)
+        bias = np.empty(self.geometry.out_channels, x.dtype) if biased else None
+        operands = *map(address_of, (x, gradient, weight)), 0 if bias is None else address_of(bias)
+        threads = launch.thread_count(self.geometry.multiply_adds, None)
+        launch.run(lockstep_products, self.dtype, self._products, operands, self._tiles, threads)
+        return weight, bias
+
+
+class LockstepMaximum:
+    """The maximum of windows of images in lockstep, with a ReLU of it if wanted."""
+
+    def __init__(self, geometry: PoolGeometry, dtype: str, rectified: bool) -> None:
+        g, lanes = geometry, machine().lanes(dtype)
+        self.geometry, self.dtype, self._rectified = g, dtype, int(rectified)
+        size, count = _lifted(g.in_size, 1), _lifted(g.out_size, 1)
+        kernel, stride = _lifted(g.kernel_size, 1), _lifted(g.stride, 1)
+        lows = [low for low, _ in _lifted(g.padding, (0, 0))]
+        axes = list(zip(size, kernel, stride, _lifted(g.dilation, 1), lows, count))
+        x_plane, y_plane = math.prod(size) * g.batch, math.prod(count) * g.batch
+        there = [_meetings(*axis) for axis in axes]
+        back = [_turned(along, axis[0]) for along, axis in zip(there, axes)]
+        x_steps, y_steps, taps = _steps(size, g.batch), _steps(count, g.batch), _steps(kernel, 1)
+        head = [1, 1, 1, 1, lanes, g.batch // lanes]
+        self._forward = _job([*head, x_plane, y_plane, 0, 0, 0], there, y_steps, x_steps, taps)
+        self._backward = _job([*head, y_plane, x_plane, 0, 0, 0], back, x_steps, y_steps, taps)
+        self._items = g.channels * count[0] * count[1], g.channels * size[0] * size[1]
+
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The maxima, and of each the number of the tap."""
+        y = empty(self.geometry.output_shape, x.dtype)
+        choices = empty(y.shape, np.uint8)
+        operands = *map(address_of, (x, y, choices)), self._rectified
+        self._start(lockstep_maxima, self._forward, operands, x.size, self._items[0])
+        return y, choices
+
+    def backward(self, gradient: np.ndarray, choices: np.ndarray) -> np.ndarray:
+        """The gradient of x."""
+        gradient = in_lockstep(gradient)
+        result = empty(self.geometry.input_shape, gradient.dtype)
+        operands = tuple(map(address_of, (gradient, result, choices)))
+        self._start(lockstep_slopes, self._backward, operands, result.size, self._items[1])
+        return result
+
+    def _start(
+        self, kernel: Any, job: np.ndarray, operands: tuple[int, ...], work: int, items: int
+    ) -> None:
+        launch.run(kernel, self.dtype, job, operands, items, launch.thread_count(work, None))
+
+
+@functools.lru_cache(maxsize=64)
+def convolution(geometry: ConvGeometry, dtype: str) -> LockstepConvolution:
+    """The engine of a geometry, made once."""
+    return LockstepConvolution(geometry, dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def maximum(geometry: PoolGeometry, dtype: str, rectified: bool) -> LockstepMaximum:
+    """The engine of a geometry, made once."""
+    return LockstepMaximum(geometry, dtype, rectified)

@@ -1,0 +1,346 @@
+"""Register tiles of images in lockstep: the lanes of a vector are images, not pixels or channels.
+
+Every pixel then has whole vectors, however few channels there are and however short a row is, and
+its own taps: what falls into the padding is left out instead of multiplied by zero.
+
+Legend: k a target channel (its number in a block), s a vector of images, c a source channel, i an
+entry of a table of taps, r a row of a weight gradient (source channel and tap), p a pixel.
+
+| tile              | sums     | loads per fma | for                                       |
+|-------------------|----------|---------------|-------------------------------------------|
+| gather 8 x 2      | 16       | 10 / 16       | two vectors of images meet eight weights  |
+| gather 6, 4, 1 x 2| 12, 8, 2 | 8 / 12, ..    | as few channels as that                   |
+| dot 8 x 3         | 24       | 11 / 24       | channels by rows; also 6 x 4, 4 x 6, 1 x 8|
+
+A row (address, count) of `tables` lists along one axis which entries meet an output: for each an
+offset in x and one in the weight, for pooling an offset and a part of the number of the tap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba.extending import intrinsic
+
+from .emit import Emit, emitter, i32, i64, outlined
+from .lanes import Lanes
+
+i8 = ir.IntType(8)
+
+# Target channels of a gather tile, and rows beside the channels of a dot tile.
+GATHER_BLOCKS = (8, 6, 4, 1)
+DOT_ROWS = {4: 6, 6: 4, 8: 3, 1: 8}
+# Vectors of images in a wide tile.
+VECTORS = 2
+# The choice of a window whose gradient goes nowhere; taps have smaller numbers.
+NOWHERE = 255
+
+
+def _clamped(e: Emit, count: int, present: Any) -> list[Any]:
+    """0 .. count - 1, those beyond the last one present replaced by it."""
+    b = e.builder
+    last = b.sub(present, i64(1))
+    return [b.select(b.icmp_signed("<", i64(n), last), i64(n), last) for n in range(count)]
+
+
+def _walk(e: Emit, tables: Any, at: Any, state: list[Any], visit: Callable) -> None:
+    """visit(at) for all entries of the three tables, where `at` has both sums of their offsets."""
+
+    def along(axis: int, first: Any, second: Any) -> None:
+        if axis == 3:
+            visit(first, second)
+            return
+        table = e.at(e.builder.extract_value(tables, 2 * axis))
+        with e.loop(e.builder.extract_value(tables, 2 * axis + 1), state) as i:
+            entry = e.builder.gep(table, [e.times(i, 2)], source_etype=i64)
+            along(
+                axis + 1,
+                e.builder.add(first, e.integer(entry, 0)),
+                e.builder.add(second, e.integer(entry, 1)),
+            )
+
+    along(0, *at)
+
+
+def _gather(block: int, vectors: int) -> Any:
+    """An intrinsic for one pixel of a block of target channels and some vectors of images."""
+
+    @intrinsic
+    def tile(
+        typing: Any,
+        element: Any,
+        y: Any,
+        present: Any,
+        bias: Any,
+        x: Any,
+        tables: Any,
+        weights: Any,
+        steps: Any,
+    ) -> Any:
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            y, present, bias, x, tables, weights, steps = args
+            depth, x_channel, y_channel, w_target, w_source = (
+                builder.extract_value(steps, i) for i in range(5)
+            )
+            y, bias, x, weights = map(e.at, (y, bias, x, weights))
+            targets = _clamped(e, block, present)
+            rows = [e.times(target, w_target) for target in targets]
+            state = [e.broadcast(bias, targets[k]) for k in range(block) for _ in range(vectors)]
+
+            def visit(place: Any, weight: Any) -> None:
+                pixel = e.shift(x, place)
+                pixels = [e.load(pixel, s * e.lanes) for s in range(vectors)]
+                for k in range(block):
+                    factor = e.broadcast(e.shift(weights, weight), rows[k])
+                    for s in range(vectors):
+                        i = k * vectors + s
+                        state[i] = e.fma(factor, pixels[s], state[i])
+
+            with e.loop(depth, state) as c:
+                _walk(e, tables, (e.times(c, x_channel), e.times(c, w_source)), state, visit)
+            for k in range(block):
+                goal = e.shift(y, e.times(targets[k], y_channel))
+                for s in range(vectors):
+                    e.store(state[k * vectors + s], goal, s * e.lanes)
+
+        numbers = (y, present, bias, x, tables, weights, steps)
+        return outlined(f"gather_{block}_{vectors}", emit, element, *numbers)
+
+    return tile
+
+
+# y[k * y_channel + n] = bias[k] + sum over c, entries i of
+#                weights[k * w_target + c * w_source + i.second] * x[c * x_channel + i.first + n]
+# for k < present and the images n of the vectors; channels beyond are the last one once more. The
+# `steps` are depth (of c), x_channel, y_channel, w_target, w_source. Every table has an entry.
+gather_8 = _gather(8, VECTORS)
+gather_6 = _gather(6, VECTORS)
+gather_4 = _gather(4, VECTORS)
+gather_1 = _gather(1, VECTORS)
+gather_8_lone = _gather(8, 1)
+gather_6_lone = _gather(6, 1)
+gather_4_lone = _gather(4, 1)
+gather_1_lone = _gather(1, 1)
+
+
+def _total(e: Emit, vector: Any) -> Any:
+    """The sum of the lanes of a vector: both halves, both halves of that, and so on."""
+    b, lanes = e.builder, e.lanes
+    while lanes > 1:
+        lanes //= 2
+        undefined = vector.type(ir.Undefined)
+        low, high = (
+            b.shuffle_vector(vector, undefined, ir.VectorType(i32, lanes)(list(chosen)))
+            for chosen in (range(lanes), range(lanes, 2 * lanes))
+        )
+        vector = b.fadd(low, high)
+    return b.extract_element(vector, i32(0))
+
+
+def _dot(block: int) -> Any:
+    """An intrinsic for the products of a block of target channels and some rows."""
+    height = DOT_ROWS[block]
+
+    @intrinsic
+    def tile(
+        typing: Any,
+        element: Any,
+        goal: Any,
+        gradient: Any,
+        x: Any,
+        table: Any,
+        shape: Any,
+        counts: Any,
+        x_steps: Any,
+        g_steps: Any,
+    ) -> Any:
+        def emit(builder: Any, element: Any, *args: Any) -> None:
+            e = emitter(builder, element)
+            goal, gradient, x, table, shape, counts, x_steps, g_steps = args
+            targets, rows, goal_channel, g_channel = (
+                builder.extract_value(shape, i) for i in range(4)
+            )
+            goal, gradient, x, table = map(e.at, (goal, gradient, x, table))
+            channels, lines = _clamped(e, block, targets), _clamped(e, height, rows)
+            planes = [e.times(channel, g_channel) for channel in channels]
+            places = [e.integer(table, line) for line in lines]
+            state = [e.constant(0) for _ in range(block * height)]
+
+            def along(axis: int, x: Any, g: Any) -> None:
+                if axis < 4:
+                    with e.loop(builder.extract_value(counts, axis), state) as i:
+                        x = e.shift(x, builder.mul(i, builder.extract_value(x_steps, axis)))
+                        g = e.shift(g, builder.mul(i, builder.extract_value(g_steps, axis)))
+                        along(axis + 1, x, g)
+                    return
+                slopes = [e.load(g, planes[k]) for k in range(block)]
+                for r in range(height):
+                    pixels = e.load(x, places[r])
+                    for k in range(block):
+                        i = r * block + k
+                        state[i] = e.fma(pixels, slopes[k], state[i])
+
+            along(0, x, gradient)
+            for r in range(height):
+                for k in range(block):
+                    place = builder.add(lines[r], e.times(channels[k], goal_channel))
+                    builder.store(
+                        _total(e, state[r * block + k]), e.shift(goal, place), align=e.align
+                    )
+
+        numbers = (goal, gradient, x, table, shape, counts, x_steps, g_steps)
+        return outlined(f"dot_{block}", emit, element, *numbers)
+
+    return tile
+
+
+# goal[k * goal_channel + r] = sum over p, n of gradient[k * g_channel + p.g + n] *
+#                              x[table[r] + p.x + n]
+# for k < targets and r < rows, and as many pixels p as `counts` says along four axes; `shape` is
+# targets, rows, goal_channel, g_channel.
+dot_8 = _dot(8)
+dot_6 = _dot(6)
+dot_4 = _dot(4)
+dot_1 = _dot(1)
+
+
+@intrinsic
+def tally(
+    typing: Any,
+    element: Any,
+    goal: Any,
+    gradient: Any,
+    g_channel: Any,
+    targets: Any,
+    counts: Any,
+    g_steps: Any,
+) -> Any:
+    """goal[k] = sum over p, n of gradient[k * g_channel + p.g + n], for up to four channels k"""
+
+    def emit(builder: Any, element: Any, *args: Any) -> None:
+        e = emitter(builder, element)
+        goal, gradient, g_channel, targets, counts, g_steps = args
+        goal, channels = e.at(goal), _clamped(e, 4, targets)
+        planes = [e.times(channel, g_channel) for channel in channels]
+        state = [e.constant(0) for _ in channels]
+
+        def along(axis: int, g: Any) -> None:
+            if axis < 4:
+                with e.loop(builder.extract_value(counts, axis), state) as i:
+                    step = builder.extract_value(g_steps, axis)
+                    along(axis + 1, e.shift(g, builder.mul(i, step)))
+                return
+            state[:] = [e.add(sum_, e.load(g, plane)) for sum_, plane in zip(state, planes)]
+
+        along(0, e.at(gradient))
+        for channel, sums in zip(channels, state):
+            builder.store(_total(e, sums), e.shift(goal, channel), align=e.align)
+
+    return outlined("tally", emit, element, goal, gradient, g_channel, targets, counts, g_steps)
+
+
+@contextmanager
+def _vectors(e: Lanes, count: Any) -> Iterator[Any]:
+    """For the first element of each of `count` vectors."""
+    with e.repeat(count) as i:
+        yield e.times(i, e.lanes)
+
+
+@intrinsic
+def window_maximum(
+    typing: Any,
+    element: Any,
+    y: Any,
+    choices: Any,
+    x: Any,
+    tables: Any,
+    vectors: Any,
+    rectified: Any,
+) -> Any:
+    """y[n] = max over entries i of x[i.x + n], and choices[n] the number of the tap it was at.
+
+    If `rectified`, y is what a ReLU makes of it; NOWHERE is the choice where that has no slope.
+    """
+
+    def emit(builder: Any, element: Any, *args: Any) -> None:
+        e = Lanes(builder, element, i64(1), i64(0))
+        y, choices, x, tables, vectors, rectified = args
+        y, choices, x = map(e.at, (y, choices, x))
+        bits = i32 if e.dtype == "float32" else i64
+        number = ir.VectorType(bits, e.lanes)
+        relu = builder.icmp_signed("!=", rectified, i64(0))
+        with _vectors(e, vectors) as n:
+            here = e.shift(x, n)
+            begin = [builder.extract_value(tables, 2 * axis) for axis in range(3)]
+            offset, first = i64(0), i64(0)
+            for table in begin:
+                offset = builder.add(offset, e.integer(e.at(table), 0))
+                first = builder.add(first, e.integer(e.at(table), 1))
+            state = [e.load(here, offset), _splat(e, first, bits)]
+
+            def visit(place: Any, tap: Any) -> None:
+                best, choice = state
+                cell = e.load(here, place)
+                better = e.supersedes(cell, best)
+                state[0] = builder.select(better, cell, best)
+                state[1] = builder.select(better, _splat(e, tap, bits), choice)
+
+            _walk(e, tables, (i64(0), i64(0)), state, visit)
+            best, choice = state
+            with builder.if_else(relu) as (yes, no):
+                with yes:
+                    zero = e.constant(0)
+                    negative = builder.fcmp_ordered("<", best, zero)
+                    e.store(builder.select(negative, zero, best), y, n)
+                    alive = builder.fcmp_ordered(">", best, zero)
+                    kept = builder.select(alive, choice, number([NOWHERE] * e.lanes))
+                    _store_bytes(e, kept, choices, n)
+                with no:
+                    e.store(best, y, n)
+                    _store_bytes(e, choice, choices, n)
+
+    numbers = (y, choices, x, tables, vectors, rectified)
+    return outlined("window_maximum", emit, element, *numbers)
+
+
+@intrinsic
+def window_slope(
+    typing: Any, element: Any, y: Any, gradient: Any, choices: Any, tables: Any, vectors: Any
+) -> Any:
+    """y[n] = sum of gradient[i.g + n] over the entries i with choices[i.g + n] = i.tap"""
+
+    def emit(builder: Any, element: Any, *args: Any) -> None:
+        e = Lanes(builder, element, i64(1), i64(0))
+        y, gradient, choices, tables, vectors = args
+        y, gradient, choices = map(e.at, (y, gradient, choices))
+        chosen = ir.VectorType(i8, e.lanes)
+        with _vectors(e, vectors) as n:
+            state = [e.constant(0)]
+
+            def visit(place: Any, tap: Any) -> None:
+                at = builder.add(place, n)
+                bytes_there = builder.gep(choices, [at], source_etype=i8)
+                choice = builder.load(bytes_there, typ=chosen, align=1)
+                met = builder.icmp_unsigned("==", choice, _splat(e, tap, i8))
+                term = builder.select(met, e.load(gradient, at), e.constant(0))
+                state[0] = e.add(state[0], term)
+
+            _walk(e, tables, (i64(0), i64(0)), state, visit)
+            e.store(state[0], y, n)
+
+    return outlined("window_slope", emit, element, y, gradient, choices, tables, vectors)
+
+
+def _splat(e: Lanes, number: Any, bits: Any) -> Any:
+    """An int64 in every lane, in so many bits."""
+    return e.splat(number if bits is i64 else e.builder.trunc(number, bits))
+
+
+def _store_bytes(e: Lanes, numbers: Any, base: Any, first: Any) -> None:
+    """base[first + l] = numbers[l], a byte each."""
+    goal = e.builder.gep(base, [first], source_etype=i8)
+    e.builder.store(e.builder.trunc(numbers, ir.VectorType(i8, e.lanes)), goal, align=1)
