@@ -14,6 +14,7 @@ from .cpu import (  # noqa: F401 (their kernels)
     lockstep,
     planar,
     pooling,
+    product,
     scatter,
     sliding,
     winograd,

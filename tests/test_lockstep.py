@@ -10,6 +10,7 @@ import fastconv
 from fastconv import nn, reference
 from fastconv.cpu.lockstep_engine import (
     convolution,
+    dense,
     empty,
     fills_vectors,
     in_lockstep,
@@ -85,7 +86,7 @@ POOLS = {
 @pytest.mark.parametrize("case", POOLS)
 def test_maximum_and_gradient(case, rectified):
     size, options = POOLS[case]
-    rank, shape = len(size), (2 * LANES, 3, *size)
+    rank, shape = len(size), (5 * LANES, 3, *size)
     x = whole(shape)  # many ties: the first of the largest counts
     geometry = PoolGeometry.sliding("test", rank, shape, **options)
     pool = {1: fastconv.max_pool1d, 2: fastconv.max_pool2d, 3: fastconv.max_pool3d}[rank]
@@ -102,6 +103,27 @@ def test_maximum_and_gradient(case, rectified):
     flowing = gradient * (expected > 0) if rectified else gradient
     found = engine.backward(poisoned(gradient), choices)
     np.testing.assert_array_equal(found, back(flowing, indices, shape))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(2, 13, 7), (3, 70, 45)])
+def test_dense(sizes, dtype):
+    vectors, sources, targets = sizes
+    images = vectors * machine().lanes(dtype)
+    x, weight = whole((images, sources), 0, dtype), whole((targets, sources), 1, dtype)
+    bias, gradient = whole(targets, 2, dtype), whole((images, targets), 3, dtype)
+    engine = dense(images, sources, targets, dtype)
+    turned = in_lockstep(x)
+    assert is_lockstep(turned)
+    np.testing.assert_array_equal(turned, x)
+    for first in (bias, None):
+        expected = x @ weight.T + (0 if first is None else first)
+        np.testing.assert_array_equal(engine.forward(turned, weight, first), expected)
+    slopes = in_lockstep(gradient)
+    np.testing.assert_array_equal(engine.input_gradient(weight, slopes), gradient @ weight)
+    for rows in (x, turned):
+        found = engine.weight_gradient(rows, slopes)
+        np.testing.assert_array_equal(found, gradient.T @ x)
 
 
 def test_the_first_nan_is_the_maximum():

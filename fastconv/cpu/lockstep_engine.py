@@ -27,6 +27,7 @@ from .lockstep import (
 )
 from .lockstep_tiles import DOT_ROWS, GATHER_BLOCKS, NOWHERE, VECTORS
 from .memory import address_of
+from .product import Product
 
 # Taps of a window whose choice fits a byte.
 MOST_TAPS = NOWHERE
@@ -163,7 +164,9 @@ def in_lockstep(x: np.ndarray) -> np.ndarray:
     """An array (N, C, *spatial) in lockstep; `x` itself if it is that."""
     if is_lockstep(x):
         return x
-    return _plain_turn(x.shape, x.dtype.name)(np.ascontiguousarray(x))
+    shape = x.shape if x.ndim > 2 else (len(x), 1, x.shape[1])
+    turned = _plain_turn(shape, x.dtype.name)(np.ascontiguousarray(x))
+    return turned if x.ndim > 2 else turned[:, 0]
 
 
 class LockstepConvolution:
@@ -328,3 +331,42 @@ def convolution(geometry: ConvGeometry, dtype: str) -> LockstepConvolution:
 def maximum(geometry: PoolGeometry, dtype: str, rectified: bool) -> LockstepMaximum:
     """The engine of a geometry, made once."""
     return LockstepMaximum(geometry, dtype, rectified)
+
+
+class LockstepDense:
+    """A dense layer of images in lockstep and its gradients: y = x weight^T + bias.
+
+    Letters: N images, C features in, K out. In lockstep the transposes of x and y lie in rows.
+    """
+
+    def __init__(self, images: int, sources: int, targets: int, dtype: str) -> None:
+        n, c, k = images, sources, targets
+        self._forward = Product(k, c, n, (c, 1), dtype)  # weight (K, C) by x^T (C, N)
+        self._adjoint = Product(c, k, n, (1, c), dtype)  # weight^T (C, K) by gradient^T (K, N)
+        self._products = Product(k, n, c, (n, 1), dtype)  # gradient^T (K, N) by x (N, C)
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+        """(N, K) in lockstep, from x in lockstep."""
+        y = recycling.empty(self._forward.shape, x.dtype)
+        self._forward(weight, x.T, bias, y)
+        return y.T
+
+    def input_gradient(self, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """(N, C) in lockstep, from a gradient in lockstep."""
+        result = recycling.empty(self._adjoint.shape, gradient.dtype)
+        self._adjoint(weight, gradient.T, None, result)
+        return result.T
+
+    def weight_gradient(self, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """(K, C), from x in rows or in lockstep and a gradient in lockstep."""
+        weight = np.empty(self._products.shape, x.dtype)
+        # In lockstep x is the transpose of rows; those of the transpose in lockstep are rows of x.
+        rows = x if x.flags.c_contiguous else in_lockstep(x.T).T
+        self._products(gradient.T, rows, None, weight)
+        return weight
+
+
+@functools.lru_cache(maxsize=64)
+def dense(images: int, sources: int, targets: int, dtype: str) -> LockstepDense:
+    """The engine of a dense layer, made once."""
+    return LockstepDense(images, sources, targets, dtype)

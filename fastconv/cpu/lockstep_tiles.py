@@ -18,8 +18,7 @@ offset in x and one in the weight, for pooling an offset and a part of the numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -35,6 +34,8 @@ GATHER_BLOCKS = (8, 6, 4, 1)
 DOT_ROWS = {4: 6, 6: 4, 8: 3, 1: 8}
 # Vectors of images in a wide tile.
 VECTORS = 2
+# Vectors of a window that are pooled at once.
+STRIP = 4
 # The choice of a window whose gradient goes nowhere; taps have smaller numbers.
 NOWHERE = 255
 
@@ -243,11 +244,15 @@ def tally(
     return outlined("tally", emit, element, goal, gradient, g_channel, targets, counts, g_steps)
 
 
-@contextmanager
-def _vectors(e: Lanes, count: Any) -> Iterator[Any]:
-    """For the first element of each of `count` vectors."""
-    with e.repeat(count) as i:
-        yield e.times(i, e.lanes)
+def _in_strips(e: Lanes, vectors: Any, strip: Callable[[Any, int], None]) -> None:
+    """strip(first element, number of vectors) for all vectors, STRIP of them at a time."""
+    b = e.builder
+    whole = b.sdiv(vectors, i64(STRIP))
+    with e.repeat(whole) as i:
+        strip(e.times(i, STRIP * e.lanes), STRIP)
+    done = e.times(whole, STRIP)
+    with e.repeat(b.sub(vectors, done)) as i:
+        strip(e.times(b.add(done, i), e.lanes), 1)
 
 
 @intrinsic
@@ -261,7 +266,7 @@ def window_maximum(
     vectors: Any,
     rectified: Any,
 ) -> Any:
-    """y[n] = max over entries i of x[i.x + n], and choices[n] the number of the tap it was at.
+    """y[n] = max over entries i of x[i.first + n], and choices[n] the number of the tap it was at.
 
     If `rectified`, y is what a ReLU makes of it; NOWHERE is the choice where that has no slope.
     """
@@ -271,37 +276,38 @@ def window_maximum(
         y, choices, x, tables, vectors, rectified = args
         y, choices, x = map(e.at, (y, choices, x))
         bits = i32 if e.dtype == "float32" else i64
-        number = ir.VectorType(bits, e.lanes)
         relu = builder.icmp_signed("!=", rectified, i64(0))
-        with _vectors(e, vectors) as n:
+        offset, first = i64(0), i64(0)
+        for axis in range(3):
+            table = e.at(builder.extract_value(tables, 2 * axis))
+            offset = builder.add(offset, e.integer(table, 0))
+            first = builder.add(first, e.integer(table, 1))
+
+        def strip(n: Any, count: int) -> None:
             here = e.shift(x, n)
-            begin = [builder.extract_value(tables, 2 * axis) for axis in range(3)]
-            offset, first = i64(0), i64(0)
-            for table in begin:
-                offset = builder.add(offset, e.integer(e.at(table), 0))
-                first = builder.add(first, e.integer(e.at(table), 1))
-            state = [e.load(here, offset), _splat(e, first, bits)]
+            best = [e.load(e.shift(here, offset), s * e.lanes) for s in range(count)]
+            state = [*best, *[_splat(e, first, bits)] * count]
 
             def visit(place: Any, tap: Any) -> None:
-                best, choice = state
-                cell = e.load(here, place)
-                better = e.supersedes(cell, best)
-                state[0] = builder.select(better, cell, best)
-                state[1] = builder.select(better, _splat(e, tap, bits), choice)
+                cell, number = e.shift(here, place), _splat(e, tap, bits)
+                for s in range(count):
+                    value = e.load(cell, s * e.lanes)
+                    better = e.supersedes(value, state[s])
+                    state[s] = builder.select(better, value, state[s])
+                    state[count + s] = builder.select(better, number, state[count + s])
 
             _walk(e, tables, (i64(0), i64(0)), state, visit)
-            best, choice = state
-            with builder.if_else(relu) as (yes, no):
-                with yes:
-                    zero = e.constant(0)
-                    negative = builder.fcmp_ordered("<", best, zero)
-                    e.store(builder.select(negative, zero, best), y, n)
-                    alive = builder.fcmp_ordered(">", best, zero)
-                    kept = builder.select(alive, choice, number([NOWHERE] * e.lanes))
-                    _store_bytes(e, kept, choices, n)
-                with no:
-                    e.store(best, y, n)
-                    _store_bytes(e, choice, choices, n)
+            nowhere = ir.VectorType(bits, e.lanes)([NOWHERE] * e.lanes)
+            for s in range(count):
+                zero, at = e.constant(0), builder.add(n, i64(s * e.lanes))
+                dead = builder.fcmp_unordered("<=", state[s], zero)
+                negative = builder.fcmp_ordered("<", state[s], zero)
+                kept = builder.select(builder.and_(dead, e.splat(relu)), nowhere, state[count + s])
+                made = builder.select(builder.and_(negative, e.splat(relu)), zero, state[s])
+                e.store(made, y, at)
+                _store_bytes(e, kept, choices, at)
+
+        _in_strips(e, vectors, strip)
 
     numbers = (y, choices, x, tables, vectors, rectified)
     return outlined("window_maximum", emit, element, *numbers)
@@ -311,26 +317,32 @@ def window_maximum(
 def window_slope(
     typing: Any, element: Any, y: Any, gradient: Any, choices: Any, tables: Any, vectors: Any
 ) -> Any:
-    """y[n] = sum of gradient[i.g + n] over the entries i with choices[i.g + n] = i.tap"""
+    """y[n] = sum of gradient[i.first + n] over the entries i whose window chose i.second"""
 
     def emit(builder: Any, element: Any, *args: Any) -> None:
         e = Lanes(builder, element, i64(1), i64(0))
         y, gradient, choices, tables, vectors = args
         y, gradient, choices = map(e.at, (y, gradient, choices))
         chosen = ir.VectorType(i8, e.lanes)
-        with _vectors(e, vectors) as n:
-            state = [e.constant(0)]
+
+        def strip(n: Any, count: int) -> None:
+            state = [e.constant(0)] * count
 
             def visit(place: Any, tap: Any) -> None:
-                at = builder.add(place, n)
-                bytes_there = builder.gep(choices, [at], source_etype=i8)
-                choice = builder.load(bytes_there, typ=chosen, align=1)
-                met = builder.icmp_unsigned("==", choice, _splat(e, tap, i8))
-                term = builder.select(met, e.load(gradient, at), e.constant(0))
-                state[0] = e.add(state[0], term)
+                number = _splat(e, tap, i8)
+                for s in range(count):
+                    at = builder.add(builder.add(place, n), i64(s * e.lanes))
+                    there = builder.gep(choices, [at], source_etype=i8)
+                    choice = builder.load(there, typ=chosen, align=1)
+                    met = builder.icmp_unsigned("==", choice, number)
+                    term = builder.select(met, e.load(gradient, at), e.constant(0))
+                    state[s] = e.add(state[s], term)
 
             _walk(e, tables, (i64(0), i64(0)), state, visit)
-            e.store(state[0], y, n)
+            for s in range(count):
+                e.store(state[s], y, builder.add(n, i64(s * e.lanes)))
+
+        _in_strips(e, vectors, strip)
 
     return outlined("window_slope", emit, element, y, gradient, choices, tables, vectors)
 

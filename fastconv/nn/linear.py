@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastconv import functional as F
 from fastconv import grad
 from fastconv.arguments import Size, as_int
+from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in_lockstep
 from fastconv.device import cuda
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
@@ -76,17 +77,33 @@ class Linear(Layer):
         """(N, in_features) to (N, out_features)."""
         self.check_input(x, self.in_features, (2,), self.dtype)
         bias = None if self.bias is None else self.bias.data
-        return self.remember(F.linear(x, self.weight.data, bias), x)
+        if type(x) is np.ndarray and self.training and fills_vectors(len(x), self.dtype.name):
+            engine = dense(len(x), self.in_features, self.out_features, self.dtype.name)
+            turned = in_lockstep(x)
+            output = engine.forward(turned, self.weight.data, bias)
+            return self.remember(output, x if x.flags.c_contiguous else turned, engine)
+        return self.remember(F.linear(x, self.weight.data, bias), x, None)
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""
-        (x,) = self.recall(gradient)
+        x, engine = self.recall(gradient)
+        if engine is not None:
+            return self._backward_in_lockstep(engine, x, in_lockstep(gradient), input_gradient)
         self.weight.add_gradient(grad.linear_weight(x, gradient))
         if self.bias is not None:
             on_the_host = type(gradient) is np.ndarray
             total = np.add.reduce(gradient, axis=0) if on_the_host else gradient.sum(axis=0)
             self.bias.add_gradient(total)
         return grad.linear_input(self.weight.data, gradient) if input_gradient else None
+
+    def _backward_in_lockstep(
+        self, engine: LockstepDense, x: Array, gradient: Array, input_gradient: bool
+    ) -> Array | None:
+        """As `backward`, from a gradient in lockstep."""
+        self.weight.add_gradient(engine.weight_gradient(x, gradient))
+        if self.bias is not None:
+            self.bias.add_gradient(np.add.reduce(gradient.T, axis=1))
+        return engine.input_gradient(self.weight.data, gradient) if input_gradient else None
 
     def output_shape(self, input_shape: Size) -> Size:
         """(N, out_features)."""
