@@ -111,6 +111,24 @@ def test_without_bias(row, operation):
     assert np.array_equal(result, definition(row.geometry, operation, arrays))
 
 
+@some("1d", "2d every option", "2d depthwise 17", "2d 3 groups of 16 to 16", "2d filter")
+@every_operation
+def test_operands_that_repeat(row, operation):
+    """Strides of zero, along the second or the last axis of one operand."""
+    for repeated, axis in product(OPERANDS[operation][:2], (1, -1)):
+        arrays = {
+            name: surrounded(row, name, value, "last", "float64").array
+            for name, value in operands(row, operation).items()
+        }
+        x = arrays[repeated]
+        arrays[repeated] = np.broadcast_to(x.take([0], axis), x.shape)
+        expected = definition(row.geometry, operation, arrays)
+        for algorithm in row.algorithms(operation, "float64"):
+            result = row.run(operation, arrays, algorithm=algorithm)
+            error = 1e-12 * abs(expected).max() if algorithm in ROUNDING else 0
+            assert (abs(result - expected) <= error).all(), algorithm
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @some("1d", "2d pairs", "2d three groups", "2d depthwise 5", "2d batch of five", "3d")
 def test_special_values_spread_as_in_the_sum(row, value):

@@ -207,12 +207,12 @@ class Grouped(Correlations):
         if not self.forward:
             group, within = np.divmod(np.arange(targets), outputs)
             places, depth_step = group * inputs * lifted[0] + within * lifted[1], lifted[0]
-        pixels, lanes, jobs = family == PIXELS, 1 if family == PIXELS else self._lanes, []
+        lanes, jobs = 1 if family == PIXELS else self._lanes, []
         blocks = -(-targets // lanes)
         for axes, offsets, taps, _ in self._lower(lifted, lifted, plain):
             parts = parts_of_axes(axes, family)
             pieces = list_pieces(parts, offsets, family, inputs)
-            rows = weight_rows(parts, taps, pieces, 0 if pixels else depth_step)
+            rows = weight_rows(parts, taps, pieces, family, depth_step)
             words = np.array([targets, len(rows), lanes], np.int64)
             job = np.concatenate([words, places, rows])
             jobs.append((job, blocks, blocks * lanes * len(rows)))

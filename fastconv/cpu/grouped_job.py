@@ -121,11 +121,11 @@ def list_pieces(parts: Any, offsets: Any, family: int, depth: int) -> Any:
 
 
 @register_jitable
-def weight_rows(parts: Any, places: Any, pieces: Any, depth_step: int) -> Any:
+def weight_rows(parts: Any, places: Any, pieces: Any, family: int, depth_step: int) -> Any:
     """Weight offset of each row of weights: piece by piece, tap by tap.
 
     The sources of `parts` are here the weight's strides; `depth_step` is the one along the inputs
-    of a group, 0 for PIXELS.
+    of a group, of which PIXELS have one.
     """
     rows = np.empty(pieces[:, L_TAPS].sum(), np.int64)
     r = 0
@@ -133,10 +133,10 @@ def weight_rows(parts: Any, places: Any, pieces: Any, depth_step: int) -> Any:
         piece = pieces[i]
         base = places[parts[OUTER, OFFSETS_AT] + piece[L_OUTER]] * parts[OUTER, SOURCE]
         base += places[parts[ROWS, OFFSETS_AT] + piece[L_ROW]] * parts[ROWS, SOURCE]
-        if depth_step:
-            base += piece[L_ACROSS] * depth_step
-        else:
+        if family == PIXELS:
             base += places[parts[ACROSS, OFFSETS_AT] + piece[L_ACROSS]] * parts[ACROSS, SOURCE]
+        else:
+            base += piece[L_ACROSS] * depth_step
         for t in range(piece[L_TAPS]):
             place = places[parts[SLIDE, OFFSETS_AT] + piece[L_TAP] + t]
             rows[r] = base + place * parts[SLIDE, SOURCE]

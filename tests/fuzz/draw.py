@@ -373,7 +373,7 @@ class Drawer:
             call.arguments["indices"] = self.operand(output, index, f"below {cells}", at)
         if kind == "lp":
             call.arguments["input"] = self.operand(shape, dtype, "integers", at)
-            call.arguments["output"] = self.operand(output, dtype, "integers", at)
+            call.arguments["output"] = self.operand(output, dtype, "below 5", at)
             call.arguments["norm_type"] = repr(self.one(1, 2, 3))
         else:
             call.arguments["input_size"] = repr(shape)
