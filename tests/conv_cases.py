@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from benchmarks.cases import ConvCase
+from benchmarks.cases import ConvCase, per_axis
 from benchmarks.suites import SUITES
 from fastconv import reference
 from fastconv.choose import plan_conv
@@ -91,9 +91,20 @@ def case(name: str, input: tuple[int, ...], weight: tuple[int, ...], **options: 
     return Case(name, input, weight, options)
 
 
+def _narrowed(row: ConvCase) -> ConvCase:
+    """With a kernel of at most some hundred taps, and as much less padding."""
+    most = {1: 401, 2: 23, 3: 9}[row.rank]
+    less = [max(k - most, 0) // 2 for k in row.kernel]
+    if not any(less) or isinstance(row.padding, str):
+        return row
+    kernel = tuple(k - 2 * n for k, n in zip(row.kernel, less))
+    padding = tuple(max(p - n, 0) for p, n in zip(per_axis(row.padding, row.rank), less))
+    return replace(row, kernel=kernel, padding=padding)
+
+
 def from_benchmark(row: ConvCase, batch: int) -> Case:
     """A layer of the benchmarks, small; a transposed one as the forward problem of its gradient."""
-    row = row.shrunk()
+    row = _narrowed(row).shrunk()
     options = {"stride": row.stride, "padding": row.padding, "dilation": row.dilation}
     options["groups"] = row.groups
     shape = row.input_shape(batch)
@@ -135,7 +146,7 @@ CASES = (
     case("1d long kernel", (1, 1, 90), (2, 1, 41), padding="full"),
     case("1d rows of vectors", (2, 1, 700), (1, 1, 150), padding=((3, 70),)),
     case("1d rows of vectors in place", (1, 2, 900), (1, 2, 97)),
-    case("1d very long kernel", (1, 2, 5000), (3, 2, 1500)),
+    case("1d very long kernel", (1, 2, 3000), (3, 2, 900)),
     case("1d depthwise", (2, 17, 23), (17, 1, 4), groups=17, stride=2, padding=((3, 0),)),
     case("1d one pixel per row", (5, 4, 3), (6, 4, 3)),
     case("1d depthwise long", (2, 19, 45), (19, 1, 11), groups=19, padding=5),
@@ -248,7 +259,7 @@ CASES = (
     case("2d 3x3", (2, 5, 9, 7), (6, 5, 3, 3), padding=1),
     case("2d 3x3 whole tiles", (1, 16, 14, 10), (33, 16, 3, 3)),
     case("2d 3x3 in place", (2, 32, 6, 10), (17, 32, 3, 3)),
-    case("2d 3x3 many tiles", (2, 17, 37, 31), (34, 17, 3, 3), padding=((2, 1), (0, 3))),
+    case("2d 3x3 many tiles", (1, 17, 37, 31), (34, 17, 3, 3), padding=((2, 1), (0, 3))),
     case("2d 3x3 groups", (2, 34, 7, 9), (70, 17, 3, 3), groups=2, padding="same"),
     *(
         case(

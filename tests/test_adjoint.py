@@ -60,7 +60,7 @@ def test_transposed_is_the_input_gradient(row, dtype):
     a = operands(row, "input_gradient")
     bias = integers((row.geometry.in_channels,), 9)
     channels = bias.reshape(-1, *(1,) * row.rank)
-    for layout in LAYOUTS:
+    for layout in ("first", "last", "odd") if dtype == "float32" else ("last",):
         dy = surrounded(row, "grad_output", a["grad_output"], layout, dtype).array
         weight = surrounded(row, "weight", a["weight"], layout, dtype).array
         for algorithm in row.algorithms("input_gradient", dtype):

@@ -42,19 +42,25 @@ def test_every_door(dtype):
 def test_every_algorithm(algorithm, operation, dtype):
     """A problem large enough for several boxes of pixels and chunks of sums."""
     random = np.random.default_rng(0)
-    depthwise = algorithm == "depthwise"
-    w_shape = (X[1], 1, 3, 3) if depthwise else W
-    row = case("large", X, w_shape, padding=1, groups=X[1] if depthwise else 1)
+    x_shape, w_shape, groups = X, W, 1
+    if algorithm == "depthwise":
+        w_shape, groups = (X[1], 1, 3, 3), X[1]
+    if algorithm == "grouped":
+        x_shape, w_shape, groups = (3, 36, 37, 41), (36, 4, 3, 3), 9
+    row = case("large", x_shape, w_shape, padding=1, groups=groups)
     if algorithm not in row.algorithms(operation, dtype):
         pytest.skip("refuses")
     operands = {
         name: random.standard_normal(row.shape(name)).astype(dtype) for name in OPERANDS[operation]
     }
+    images = "grad_output" if operation == "input_gradient" else "input"
+    if algorithm == "grouped":  # which reads others by way of "direct"
+        operands[images] = fastconv.channels_last(operands[images])
     expected = row.run(operation, operands, algorithm=algorithm, threads=1)
     for threads in (1, 2, 3):
         result = row.run(operation, operands, algorithm=algorithm, threads=threads)
         assert np.array_equal(result, expected)
-    out = np.full(expected.shape, np.nan, dtype)
+    out = np.full_like(expected, np.nan)
     assert np.array_equal(row.run(operation, operands, algorithm=algorithm, out=out), expected)
 
 

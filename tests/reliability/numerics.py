@@ -11,7 +11,6 @@ in places by design; their limit is in units of u times the largest such sum.
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from typing import Any, NamedTuple
 
@@ -37,6 +36,7 @@ PROBLEMS = (
     Problem("8 channels", (2, 8, 17, 19), (12, 8, 3, 3), {"padding": 1}),
     Problem("128 channels", (1, 128, 14, 15), (32, 128, 3, 3), {"padding": 1}),
     Problem("depthwise", (2, 20, 15, 17), (20, 1, 3, 3), {"padding": 1, "groups": 20}),
+    Problem("8 groups", (2, 32, 15, 17), (32, 4, 3, 3), {"padding": 1, "groups": 8}),
     Problem("large kernel", (1, 2, 40, 41), (3, 2, 15, 13), {}),
 )
 
@@ -90,7 +90,7 @@ def _call(problem: Problem, operation: str, a: Any, b: Any, algorithm: str) -> A
 
 
 def errors(problem: Problem, operation: str, dtype: str) -> list[Error]:
-    """Those of every algorithm that does not refuse."""
+    """Those of every algorithm that does not refuse, the larger of both memory formats."""
     geometry, a, b = _operands(problem, operation, dtype)
     wide = np.float64 if dtype == "float32" else np.longdouble
     exact = _reference(geometry, operation, a.astype(wide), b.astype(wide))
@@ -101,10 +101,11 @@ def errors(problem: Problem, operation: str, dtype: str) -> list[Error]:
     found = []
     for row in ALGORITHMS:
         try:
-            result = _call(problem, operation, a, b, row.name)
+            formats = fastconv.channels_first(a), fastconv.channels_last(a)
+            results = [_call(problem, operation, x, b, row.name) for x in formats]
         except ValueError:
             continue
-        error = abs(result.astype(wide) - exact)
+        error = np.maximum(*(abs(result.astype(wide) - exact) for result in results))
         largest = error.max() / (unit * sums.max())
         share = (error / (gamma * sums)).max()
         found.append(Error(row.name, operation, dtype, problem.name, float(share), float(largest)))
@@ -134,7 +135,7 @@ def table(found: list[Error]) -> list[tuple[str, ...]]:
 
 
 def denormal_ratio(dtype: str) -> float:
-    """Time of a convolution of denormal numbers over that of ordinary ones."""
+    """Time of a convolution of denormal numbers over that of ordinary ones, each at its best."""
     x = np.random.default_rng(0).uniform(0.5, 1, (4, 32, 40, 40)).astype(dtype)
     w = np.ones((32, 32, 3, 3), dtype)
     tiny = (x * float(np.finfo(dtype).smallest_normal) / 4).astype(dtype)
@@ -146,7 +147,7 @@ def denormal_ratio(dtype: str) -> float:
             start = time.perf_counter()
             plan(operand)
             times[which].append(time.perf_counter() - start)
-    return statistics.median(times[1]) / statistics.median(times[0])
+    return min(times[1]) / min(times[0])
 
 
 if __name__ == "__main__":
