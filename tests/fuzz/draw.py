@@ -24,7 +24,7 @@ WHOLE = (4, 8, 16, 16, 32, 32, 48, 64)
 # Kinds of convolutions that are drawn often, and algorithms that they are likely to reach.
 KINDS: dict[str, tuple[str, ...]] = {
     "any": tuple(row.name for row in ALGORITHMS),
-    "filter": ("sliding", "planar", "fourier"),
+    "filter": ("sliding", "sliding", "planar", "fourier"),
     "grouped": ("grouped", "depthwise"),
     "plane": ("winograd_f4", "winograd_f2"),
     "matrix": ("direct", "planar"),
@@ -129,6 +129,8 @@ class Drawer:
         if self.chance(0.2):
             names = ["valid", "same", "same_lower", "full"] + ["causal"] * (rank == 1)
             return self.one(*names)
+        if self.chance(0.2):  # so that input gradients meet no border
+            return tuple((k + self.number(-1, 2), k + self.number(-1, 2)) for k in kernel)
         if self.chance(0.2):
             most = self.one(5, 5, 23)  # now and then over the whole input
             return tuple(self.numbers(2, 0, most) for _ in range(rank))
@@ -211,7 +213,7 @@ class Drawer:
         return self.one((3,) * rank, self.numbers(rank, 1, 4), self.numbers(rank, 1, 7))
 
     def _algorithm(self, call: Call) -> None:
-        if self.chance(0.6):
+        if self.chance(0.7):
             call.arguments["algorithm"] = repr(self.one(*KINDS[self.one("any", self._kind)]))
 
     def _convolution(

@@ -26,11 +26,15 @@ def bad_inputs() -> Rows:
     """Every row of the table, at every door."""
     from bad_inputs import CALLS, KINDS, SAME_FOR_ALL, mistakes
     from doors import doors, helpers
+    from test_jit_bad_inputs import EVERY, arguments
+    from test_jit_bad_inputs import mistakes as compiled_mistakes
 
     every = (*doors(), *helpers())
-    ended = run("-m", "pytest", "tests/test_bad_inputs.py", "-p", "no:cacheprovider")
+    files = ("tests/test_bad_inputs.py", "tests/test_jit_bad_inputs.py")
+    ended = run("-m", "pytest", *files, "-p", "no:cacheprovider", seconds=1200)
     assert ended.status == 0, ended.output[-2000:]
     same = sum(1 for _ in mistakes(every))
+    inside = sum(1 for door in EVERY for _ in compiled_mistakes(door, arguments(door)))
     return [
         ("kinds of bad input", f"{len(KINDS)}, of {len(every)} functions"),
         (
@@ -38,6 +42,10 @@ def bad_inputs() -> Rows:
             f"{same} ({len(SAME_FOR_ALL)} mistakes, wherever they apply)",
         ),
         ("calls refused for what they are", str(len(CALLS))),
+        (
+            "calls inside `@njit` that end as they do outside",
+            f"{inside}, of {len(EVERY)} functions",
+        ),
     ]
 
 
