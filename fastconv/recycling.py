@@ -43,6 +43,8 @@ class _Lease:
         }
 
     def __del__(self) -> None:
+        if _store is None:  # the interpreter is ending
+            return
         _store.append(self._block)
         with suppress(IndexError, RuntimeError):  # another thread changed the store meanwhile
             while sum(map(len, _store)) > MOST_BYTES:

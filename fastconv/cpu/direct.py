@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, inlined, kernel
-from .epilogue import finish
+from .epilogue import begin_block, finish
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -118,6 +118,9 @@ def _block(
     set_steps(steps, height, width)
     in_place = channel == 1 and width <= remaining and word(job, ACTIVATION) == 0
     in_place = in_place and word(job, EPILOGUE) == 0
+    if word(job, EPILOGUE):
+        columns = min(width, remaining)
+        begin_block(element, job, parameters, work, height, width, columns, first_channel)
     for first in range(0, pixels, height):
         lines = work + word(job, LINES_AT) + 8 * first
         goals = work + word(job, GOALS_AT) + 8 * first
@@ -138,7 +141,6 @@ def _block(
                     rows,
                     width,
                     columns,
-                    first_channel,
                     target,
                     goals,
                     0,

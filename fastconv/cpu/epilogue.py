@@ -43,6 +43,27 @@ def reserve(job: np.ndarray, address: int, parameters: int, item_size: int) -> N
 
 
 @compiled
+def begin_block(
+    element: Any,
+    job: int,
+    parameters: int,
+    work: int,
+    rows: int,
+    width: int,
+    columns: int,
+    channel: int,
+) -> None:
+    """Lay out numbers of channels for `rows` rows of a block, the first of them `channel`."""
+    base, size = work + word(job, OPERANDS_AT), word(job, OPERAND_SIZE)
+    for j in range(word(job, PARAMETERS)):
+        if word(parameters, 2 * j) == PER_CHANNEL:
+            origin = shift(element, word(parameters, 2 * j + 1), channel)
+            place = shift(element, base, j * size)
+            for m in range(rows):
+                copy(element, shift(element, place, m * width), origin, columns)
+
+
+@compiled
 def finish(
     element: Any,
     job: int,
@@ -52,23 +73,19 @@ def finish(
     rows: int,
     width: int,
     columns: int,
-    channel: int,
     target: int,
     goals: int,
     step: int,
 ) -> None:
-    """sums[m, k] = f(sums[m, k], ...) for rows of `width` channels, the first of them `channel`.
+    """sums[m, k] = f(sums[m, k], ...) for rows of `width` channels, after `begin_block`.
 
     Output (m, k) lies goals[m] after `target`, or m steps if there are no goals, and k channels.
     """
     base, size = work + word(job, OPERANDS_AT), word(job, OPERAND_SIZE)
     for j in range(word(job, PARAMETERS)):
-        place, origin = shift(element, base, j * size), word(parameters, 2 * j + 1)
         if word(parameters, 2 * j) == PER_CHANNEL:
-            origin = shift(element, origin, channel)
-            for m in range(rows):
-                copy(element, shift(element, place, m * width), origin, columns)
             continue
+        place, origin = shift(element, base, j * size), word(parameters, 2 * j + 1)
         between = word(job, TARGET_CHANNEL)
         for m in range(rows):
             goal = word(goals, m) if goals else m * step
@@ -82,6 +99,22 @@ def finish(
 
 
 @compiled
+def begin_planar_block(
+    element: Any, job: int, parameters: int, work: int, rows: int, channel: int
+) -> None:
+    """The same for tiles in which a channel fills several vectors."""
+    base, size = work + word(job, OPERANDS_AT), word(job, OPERAND_SIZE)
+    width = word(job, LANES) * word(job, LINES)
+    for j in range(word(job, PARAMETERS)):
+        if word(parameters, 2 * j) == PER_CHANNEL:
+            place, origin = shift(element, base, j * size), word(parameters, 2 * j + 1)
+            for k in range(rows):
+                value = load(element, origin, channel + k)
+                for i in range(width):
+                    store(element, place, k * width + i, value)
+
+
+@compiled
 def finish_planar(
     element: Any,
     job: int,
@@ -91,23 +124,19 @@ def finish_planar(
     rows: int,
     lines: int,
     alive: int,
-    channel: int,
     target: int,
     goals: int,
     step: int,
 ) -> None:
-    """The same for sums[k, s, lane], `rows` channels k and `lines` vectors of pixels s."""
+    """`finish` for sums[k, s, lane], `rows` channels k and `lines` vectors of pixels s."""
     base, size = work + word(job, OPERANDS_AT), word(job, OPERAND_SIZE)
     lanes, group = word(job, LANES), word(job, LINES)
     for j in range(word(job, PARAMETERS)):
+        if word(parameters, 2 * j) == PER_CHANNEL:
+            continue
         place, origin = shift(element, base, j * size), word(parameters, 2 * j + 1)
         for k in range(rows):
             row = shift(element, place, k * group * lanes)
-            if word(parameters, 2 * j) == PER_CHANNEL:
-                value = load(element, origin, channel + k)
-                for i in range(group * lanes):
-                    store(element, row, i, value)
-                continue
             for s in range(lines):
                 goal = word(goals, s) + k * word(job, TARGET_CHANNEL)
                 cell = shift(element, target + origin, goal)

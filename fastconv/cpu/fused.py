@@ -223,7 +223,7 @@ def table_of(parameters: Sequence[np.ndarray], target: np.ndarray) -> np.ndarray
     for array in parameters:
         address = address_of(array)
         table += [kind_of(array), address - (address_of(target) if array.ndim > 1 else 0)]
-    return np.array(table or [0], np.int64)
+    return np.array(table, np.int64)
 
 
 # --- Running ---
@@ -241,7 +241,8 @@ def run_fused(
     """Run an engine that has been made with an epilogue, or apply it to what another has made."""
     laid = [laid_out(array, target) for array in parameters]
     if getattr(engine, "epilogue", None) is epilogue:
-        packed = packed._replace(parameters=table_of(laid, target))
+        if laid:
+            packed = packed._replace(parameters=table_of(laid, target))
         engine.run(x, packed, target, threads)
     else:
         engine.run(x, packed, target, threads)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, inlined, kernel
-from .epilogue import finish_planar
+from .epilogue import begin_planar_block, finish_planar
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -99,6 +99,8 @@ def _block(
     taps, count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
     depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
     sums, to_pixel = work + word(job, SUMS_AT), word(axis_of(job, 3), TARGET)
+    if word(job, EPILOGUE):
+        begin_planar_block(element, job, parameters, work, rows, channel)
     for first in range(0, lines, group):
         here = work + word(job, LINES_AT) + 8 * first
         if count == 0:  # a phase that no weight reaches
@@ -124,7 +126,6 @@ def _block(
                 rows,
                 here,
                 alive,
-                channel,
                 target,
                 goals,
                 to_pixel,

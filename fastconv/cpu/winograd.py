@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, float_kernel, inlined
-from .epilogue import finish
+from .epilogue import begin_block, finish
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -262,6 +262,9 @@ def _leave(
     m = shift(element, work + word(extra, M_AT), index)
     out, row = work + word(extra, OUT_AT), run * columns * width
     goals, t = work + word(job, GOALS_AT), 0
+    if word(job, EPILOGUE):
+        pixels = run * columns
+        begin_block(element, job, parameters, work, pixels, width, channels, first_channel)
     for _ in range(counts[0] * counts[1]):
         for h in range(counts[2]):
             bottom = word(extra, HEIGHT) - (firsts[2] + h) * rows
@@ -288,7 +291,6 @@ def _leave(
                             pixels,
                             width,
                             channels,
-                            first_channel,
                             goal,
                             0,
                             step,
