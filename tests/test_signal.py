@@ -205,6 +205,23 @@ def test_small_calls_go_to_scipy(monkeypatch):
 # --- What SciPy lacks ---
 
 
+def test_who_convolves_short_rows(monkeypatch):
+    """NumPy's sums of short rows, SciPy's spectra of long kernels; results are the same."""
+    monkeypatch.setattr(filtering, "SMALLEST", 20_000)
+    x, short, long = (numbers(n, "float64", n) for n in (4096, 101, 1024))
+    assert filtering.acceptable(x, short) and not filtering.acceptable(x[:512], short)
+    assert filtering.acceptable(x[:512], short, spectra=True)
+    for kernel, left in ((short, False), (long, True)):
+        for pair in ((x, kernel), (kernel, x)):
+            found = filtering.left_to_scipy(*(a.shape for a in pair), x.dtype, "full")
+            assert found == left
+            expected = scipy.signal.convolve(*pair, method="direct")
+            np.testing.assert_allclose(signal.fftconvolve(*pair), expected, atol=1e-9)
+    np.testing.assert_array_equal(
+        signal.convolve(x[:512], short), scipy.signal.convolve(x[:512], short, method="direct")
+    )
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["convolve", "correlate", "convolve2d", "correlate2d"])
 def test_batches_strides_and_dilation(name, mode):

@@ -90,7 +90,7 @@ def convolve(
     if batched or stride != 1 or dilation != 1 or threads is not None or out is not None:
         extras = Extras(batched, stride, dilation, threads, out)
         return filtered_with_extras("convolve", in1, in2, mode, method, False, extras)
-    if acceptable(in1, in2) and mode in MODES and method in METHODS:
+    if acceptable(in1, in2, method == "fft") and mode in MODES and method in METHODS:
         return filtered("convolve", in1, in2, mode, method, False)
     return scipy_signal().convolve(in1, in2, mode, handed_on(in1, in2, method))
 
@@ -138,7 +138,7 @@ def correlate(
     if batched or stride != 1 or dilation != 1 or threads is not None or out is not None:
         extras = Extras(batched, stride, dilation, threads, out)
         return filtered_with_extras("correlate", in1, in2, mode, method, True, extras)
-    if acceptable(in1, in2) and mode in MODES and method in METHODS:
+    if acceptable(in1, in2, method == "fft") and mode in MODES and method in METHODS:
         return filtered("correlate", in1, in2, mode, method, True)
     return scipy_signal().correlate(in1, in2, mode, handed_on(in1, in2, method))
 

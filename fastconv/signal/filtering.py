@@ -26,6 +26,7 @@ from ..plan import Decision
 MODES = ("full", "same", "valid")
 METHODS = ("auto", "direct", "fft")
 FLOATS = "fdFD"
+_ndarray = np.ndarray  # a tiny call is over in 3 us: no look-up is too small
 INTEGERS = "bhilqBHILQ"
 
 # Algorithms that spread a NaN or infinity beyond the windows that hold it.
@@ -58,8 +59,13 @@ ZEROS = Border("constant")
 # many samples. Two cores of Zen 4, 2026-11.
 LEAST_TILED, FEWEST_TILES, LEAST_THREADED = 100_000, 4, 300_000
 
-# NumPy sums up to so many taps of a row at the speed of memory.
-FEWEST_TAPS = 8
+# Taps and multiply-adds of a row from which SciPy's spectra of the whole are the faster ones.
+LONG_SUMS = {"f": (1100, 5e6), "d": (600, 2.8e6)}
+
+# NumPy sums up to so many taps of a row at the speed of memory. Of n samples it makes a sum of k
+# taps in the time of TAPS + k of ours; below SMALLEST_ROW of n * (TAPS + k) that is less than our
+# call takes before it sums anything (9 to 14 ns a sum against 19 us; Zen 4, 2026-11).
+FEWEST_TAPS, TAPS, SMALLEST_ROW = 8, 225, 400_000
 
 
 class Window(NamedTuple):
@@ -172,6 +178,24 @@ def few_tiles(geometry: ConvGeometry, dtype: np.dtype) -> bool:
     return small or math.prod(tile(g, real, "forward").tiles) <= FEWEST_TILES
 
 
+def _long_sums(geometry: ConvGeometry, dtype: np.dtype) -> bool:
+    """Whether sums that the estimate prefers take longer than SciPy's spectra of a short signal."""
+    taps, work = LONG_SUMS.get(dtype.char, (math.inf, math.inf))
+    g = geometry
+    return g.rank == 1 and math.prod(g.kernel_size) >= taps and g.multiply_adds >= work
+
+
+@functools.lru_cache(maxsize=512)
+def left_to_scipy(one: tuple[int, ...], other: tuple[int, ...], dtype: np.dtype, mode: str) -> bool:
+    """Whether method "fft" for arrays of these shapes ends in SciPy's call, on one thread."""
+    sizes = sorted((one, other), key=math.prod)
+    kernel, x = (np.broadcast_to(np.zeros((), dtype), size) for size in sizes)
+    part = window(mode, one, other, (1,) * x.ndim)
+    _, geometry = lower("convolve", x, kernel, part, (1,) * x.ndim)
+    spread = algorithm(geometry, dtype, False) in SPREADING or _long_sums(geometry, dtype)
+    return spread and x.size <= LEAST_THREADED and few_tiles(geometry, dtype)
+
+
 def _whole_spectra(
     op: str, x: np.ndarray, kernel: np.ndarray, part: Window, threads: int | None
 ) -> np.ndarray:
@@ -224,7 +248,8 @@ def correlate_part(
     chosen = algorithm(geometry, x.dtype, method == "direct")
     if method == "auto" and chosen in SPREADING and not is_finite(source, kernel):
         chosen = algorithm(geometry, x.dtype, True)
-    if chosen in SPREADING and dilation is None and few_tiles(geometry, x.dtype):
+    spread = chosen in SPREADING or (method == "fft" and _long_sums(geometry, x.dtype))
+    if spread and dilation is None and few_tiles(geometry, x.dtype):
         return _whole_spectra(op, x, kernel, part, threads)
     if x.dtype.kind == "c" and chosen not in SPREADING:
         y = _complex(op, geometry, source, kernel, threads)
@@ -303,15 +328,23 @@ class Extras(NamedTuple):
     out: Any
 
 
-def acceptable(in1: Any, in2: Any) -> bool:
-    """Whether two operands are for the engine; SciPy takes, or refuses, everything else."""
-    if type(in1) is not np.ndarray or type(in2) is not np.ndarray:
+def acceptable(in1: Any, in2: Any, spectra: bool = False) -> bool:
+    """Whether two operands are for the engine; SciPy takes, or refuses, everything else.
+
+    With `spectra` SciPy would transform them, which takes longer than NumPy's sums of short rows.
+    """
+    if not (type(in1) is type(in2) is _ndarray) or in1.size * in2.size < SMALLEST:
         return False
-    if in1.size * in2.size < SMALLEST or not 0 < in1.ndim == in2.ndim <= 3:
+    if not 0 < in1.ndim == in2.ndim <= 3:
         return False
-    if SMALLEST and in1.ndim == 1 and min(in1.size, in2.size) <= FEWEST_TAPS:
+    if SMALLEST and in1.ndim == 1 and _numpy_is_fast(in1.size, in2.size, spectra):
         return False
     return bool(in1.size and in2.size) and np.result_type(in1, in2).char in FLOATS + INTEGERS
+
+
+def _numpy_is_fast(one: int, other: int, spectra: bool) -> bool:
+    taps, samples = sorted((one, other))
+    return taps <= FEWEST_TAPS or not (spectra or samples * (TAPS + taps) >= SMALLEST_ROW)
 
 
 def pair(in1: np.ndarray, in2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from .filtering import (
     correlate_part,
     filtered,
     flipped,
+    left_to_scipy,
     pair,
     scipy_signal,
     window,
@@ -103,7 +104,10 @@ def _by_spectra(op: str, in1: Any, in2: Any, mode: Any, axes: Any) -> np.ndarray
         return scipys(in1, in2, mode, axes)
     if axes is None:
         # An axis of one cell is broadcast, which is a convolution of it.
-        if acceptable(in1, in2) and (mode != "valid" or _one_larger(in1.shape, in2.shape)):
+        ours = acceptable(in1, in2, spectra=True)
+        ours = ours and (mode != "valid" or _one_larger(in1.shape, in2.shape))
+        kind = np.result_type(in1, in2)
+        if ours and not left_to_scipy(in1.shape, in2.shape, kind, mode):
             return filtered(op, in1, in2, mode, "fft", False)
         return scipys(in1, in2, mode, axes)
     return _along(op, in1, in2, mode, [a % in1.ndim for a in along])
@@ -120,7 +124,7 @@ def _along(op: str, in1: np.ndarray, in2: np.ndarray, mode: str, axes: list[int]
     fits = fits and in1.size > 0 and all(in2.shape[a] == 1 for a in others)
     fits = fits and all(1 <= in2.shape[a] <= in1.shape[a] for a in along)
     kernel = in2.reshape([in2.shape[a] for a in along]) if fits else in2
-    if not fits or not acceptable(np.empty(in1.size), np.empty(kernel.size)):
+    if not fits or not acceptable(np.empty(in1.size), np.empty(kernel.size), True):
         return getattr(scipy_signal(), op)(in1, in2, mode, axes)
     x, kernel = pair(in1, kernel)
     moved = x.transpose(*others, *along)
