@@ -12,10 +12,11 @@ import json
 import platform
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .processes import ROOT, run
+from .processes import ROOT, Ended, run
 
 Rows = list[tuple[str, str]]
 KEPT, PAGE = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
@@ -59,10 +60,16 @@ def fuzz() -> Rows:
             for name, features in narrower.items()
         ),
     ]
-    rows = []
-    for seed, calls, machine, settings in runs:
+
+    def work(what: tuple[int, int, str, dict[str, str]]) -> Ended:
+        seed, calls, _, settings = what
         command = ("-m", "tests.fuzz", "--json", f"--calls={calls}", f"--seed={seed}")
-        ended = run(*command, seconds=3600, **settings)
+        return run(*command, seconds=3600, **settings)
+
+    with ThreadPoolExecutor(2) as executor:
+        every = list(executor.map(work, runs))
+    rows = []
+    for (seed, calls, machine, _), ended in zip(runs, every):
         said = json.loads(ended.output.splitlines()[-1])
         assert ended.status == 0 and not said["faults"], ended.output[-3000:]
         counts = said["outcomes"]
