@@ -9,6 +9,7 @@ from functools import partial
 
 from .cpu import (  # noqa: F401 (their kernels)
     direct,
+    elementwise,
     fourier,
     gradients,
     lockstep,

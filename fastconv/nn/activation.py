@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, ndtr
 
+from fastconv.cpu.elementwise import alike, relu_into, relu_slope_into
 from fastconv.device import cuda, on_device
 from fastconv.nn.layer import Array, Layer
 from fastconv.recycling import empty_like
@@ -59,10 +60,26 @@ class ReLU(_Activation):
     array([0., 0., 7.])
     """
 
+    def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
+        """See `Layer.backward`."""
+        output = None if self._saved is None else self._saved[2][0]
+        if type(output) is not np.ndarray or not alike(output, gradient):
+            return super().backward(gradient, input_gradient=input_gradient)
+        self.recall(gradient)
+        if not input_gradient:
+            return None
+        result = empty_like(gradient)
+        relu_slope_into(output, gradient, result)
+        return result
+
     def _value(self, x: Array) -> tuple[Array, tuple[Any, ...]]:
+        output = empty_like(x)
+        if alike(x, output):
+            relu_into(x, output)
+            return output, (output,)
         # Compared with one sample of zeros, because NumPy 2.4 vectorises the maximum of two arrays
         # only: 6 us instead of 23 for 75,000 values (AVX-512, 2026-11).
-        output = np.maximum(x, np.zeros_like(x[:1]), out=empty_like(x))
+        np.maximum(x, np.zeros_like(x[:1]), out=output)
         return output, (output,)
 
     def _slope(self, *kept: Array) -> Array:

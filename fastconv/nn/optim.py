@@ -1,8 +1,8 @@
 """Optimizers: SGD, Adam and AdamW, in place and with PyTorch's formulas.
 
-Letters: p the parameter, g its gradient, t the number of this step, from 1. No step after the first
-allocates an array: intermediate results go to two scratch arrays of the largest parameter's size,
-shared by all parameters.
+Letters: p the parameter, g its gradient, t the number of this step, from 1. A step is one pass
+over each parameter and what is kept for it, see `fastconv.cpu.elementwise`; none after the first
+allocates an array.
 """
 
 from __future__ import annotations
@@ -13,6 +13,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.cpu.compile import Kernel
+from fastconv.cpu.elementwise import (
+    DECAY,
+    DECOUPLED,
+    FIRST,
+    FLAGS,
+    NESTEROV,
+    NUMBERS,
+    Steps,
+    adam_step,
+    plain_step,
+    sgd_step,
+)
+from fastconv.cpu.memory import address_of
 from fastconv.device import cuda, on_host
 from fastconv.nn.layer import Array, Parameter
 
@@ -54,7 +68,7 @@ class Optimizer:
         # One entry per parameter: the step count and the arrays of `slots`, empty until its first
         # step.
         self._states: list[State] = [{} for _ in self.parameters]
-        self._scratch: list[tuple[Array, Array]] | None = None
+        self._passes: dict[Any, Steps] = {}
 
     @property
     def lr(self) -> float:
@@ -78,25 +92,48 @@ class Optimizer:
         ValueError
             If a gradient is not of its parameter's shape.
         """
-        if self._scratch is None:
-            self._scratch = self._make_scratch()
-        for parameter, state, scratch in zip(self.parameters, self._states, self._scratch):
+        for parameter in self.parameters:
             gradient = parameter.grad
-            if gradient is None:
-                continue
-            if gradient.shape != parameter.shape:
+            if gradient is not None and gradient.shape != parameter.shape:
                 raise ValueError(
                     f"{type(self).__name__}: grad of shape {gradient.shape} is not of its "
                     f"parameter's shape {parameter.shape}"
                 )
-            if type(parameter.data) is not np.ndarray:
-                cuda("optim").update(self, parameter.data, gradient, state)
+        here: dict[str, list[tuple[Array, Array, State]]] = {}
+        for parameter, state in zip(self.parameters, self._states):
+            p, gradient = parameter.data, parameter.grad
+            if gradient is None:
+                continue
+            if type(p) is not np.ndarray:
+                cuda("optim").update(self, p, gradient, state)
             else:
-                self._update(parameter.data, gradient, state, *scratch)
+                g = np.ascontiguousarray(gradient, p.dtype)
+                here.setdefault(p.dtype.name, []).append((p, g, state))
             parameter.version += 1
+        for dtype, group in here.items():
+            self._update(dtype, group)
 
-    def _update(self, p: Array, g: Array, state: State, scratch: Array, other: Array) -> None:
-        """One step of one parameter; `scratch` and `other` are free arrays of its shape."""
+    def _update(self, dtype: str, group: list[tuple[Array, Array, State]]) -> None:
+        """One step of parameters of one dtype, each with its gradient and state."""
+        table, numbers = [], []
+        for p, g, state in group:
+            slots, factors, flags = self._numbers(p, state)
+            addresses = [address_of(array) for array in (p, g, *slots)]
+            table += [*addresses, *[0] * (FLAGS - len(addresses)), flags]
+            numbers += [*factors, *[0.0] * (NUMBERS - len(factors))]
+        sizes = tuple(p.size for p, _, _ in group)
+        kernel = self._kernel()
+        known = self._passes.get((kernel, dtype, sizes))
+        if known is None:
+            known = self._passes[kernel, dtype, sizes] = Steps(kernel, sizes, dtype)
+        known(table, numbers)
+
+    def _kernel(self) -> Kernel:
+        """What changes a parameter by its numbers."""
+        raise NotImplementedError
+
+    def _numbers(self, p: Array, state: State) -> tuple[list[Array], list[float], int]:
+        """The arrays of `slots`, and the numbers and flags of the kernel, for one parameter."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,7 +164,11 @@ class Optimizer:
             )
         loaded: list[State] = []
         for parameter, state in zip(self.parameters, states):
-            arrays = {key: np.array(state[key]) for key in self.slots if key in state}
+            arrays = {
+                key: np.array(state[key], parameter.data.dtype, order="C")
+                for key in self.slots
+                if key in state
+            }
             for key, array in arrays.items():
                 if array.shape != parameter.shape:
                     raise ValueError(
@@ -139,22 +180,6 @@ class Optimizer:
         for option, value in options.items():
             setattr(self, option, value)
         self._states = loaded
-
-    def _make_scratch(self) -> list[tuple[Array, Array]]:
-        """Two arrays for each parameter, all of them views of the same two buffers."""
-        bytes_needed = max(parameter.data.nbytes for parameter in self.parameters)
-        buffers = np.empty(bytes_needed, np.uint8), np.empty(bytes_needed, np.uint8)
-        scratch = []
-        for parameter in self.parameters:
-            data = parameter.data
-            if type(data) is not np.ndarray:  # its kernels need none
-                scratch.append((buffers[0][:0], buffers[1][:0]))
-                continue
-            first, second = (
-                buffer[: data.nbytes].view(data.dtype).reshape(data.shape) for buffer in buffers
-            )
-            scratch.append((first, second))
-        return scratch
 
     def _at_least_zero(self, option: str, value: float) -> float:
         if not 0 <= value < math.inf:
@@ -283,23 +308,18 @@ class SGD(Optimizer):
                 f"{dampening}"
             )
 
-    def _update(self, p: Array, g: Array, state: State, scratch: Array, other: Array) -> None:
-        if self.weight_decay:
-            np.multiply(p, self.weight_decay, out=other)
-            g = np.add(other, g, out=other)
-        if self.momentum:
-            velocity = state.get("velocity")
-            if velocity is None:
-                velocity = state["velocity"] = np.array(g, dtype=p.dtype)
-            else:
-                velocity *= self.momentum
-                velocity += np.multiply(g, 1 - self.dampening, out=scratch) if self.dampening else g
-            if self.nesterov:
-                np.multiply(velocity, self.momentum, out=scratch)
-                g = np.add(scratch, g, out=scratch)
-            else:
-                g = velocity
-        p -= np.multiply(g, self._lr, out=scratch)
+    def _kernel(self) -> Kernel:
+        return sgd_step if self.momentum else plain_step
+
+    def _numbers(self, p: Array, state: State) -> tuple[list[Array], list[float], int]:
+        numbers = [self._lr, self.momentum, 1 - self.dampening, self.weight_decay]
+        flags = (DECAY if self.weight_decay else 0) | (NESTEROV if self.nesterov else 0)
+        if not self.momentum:
+            return [], numbers, flags
+        if "velocity" not in state:
+            state["velocity"] = np.zeros_like(p)
+            flags |= FIRST
+        return [state["velocity"]], numbers, flags
 
 
 class Adam(Optimizer):
@@ -365,32 +385,23 @@ class Adam(Optimizer):
         self.eps = self._at_least_zero("eps", eps)
         self.weight_decay = self._at_least_zero("weight_decay", weight_decay)
 
-    def _update(self, p: Array, g: Array, state: State, scratch: Array, other: Array) -> None:
-        if self.weight_decay and self.decoupled:
-            p *= 1 - self._lr * self.weight_decay
-        elif self.weight_decay:
-            np.multiply(p, self.weight_decay, out=other)
-            g = np.add(other, g, out=other)
+    def _kernel(self) -> Kernel:
+        return adam_step
+
+    def _numbers(self, p: Array, state: State) -> tuple[list[Array], list[float], int]:
         if not state:
             state.update(step=0, mean=np.zeros_like(p), square=np.zeros_like(p))
         state["step"] += 1
-        mean, square = state["mean"], state["square"]
         beta1, beta2 = self.betas
-        np.subtract(g, mean, out=scratch)
-        scratch *= 1 - beta1
-        mean += scratch
-        np.multiply(g, g, out=scratch)
-        scratch *= 1 - beta2
-        square *= beta2
-        square += scratch
+        flags = 0
+        if self.weight_decay:
+            flags = DECOUPLED if self.decoupled else DECAY
         # sqrt(v / c2) as sqrt(v) / sqrt(c2), and c1 with the learning rate: the corrections stay
         # scalars.
-        np.sqrt(square, out=scratch)
-        scratch /= math.sqrt(1 - beta2 ** state["step"])
-        scratch += self.eps
-        np.divide(mean, scratch, out=scratch)
-        scratch *= self._lr / (1 - beta1 ** state["step"])
-        p -= scratch
+        rate, root = self._lr / (1 - beta1 ** state["step"]), math.sqrt(1 - beta2 ** state["step"])
+        numbers = [rate, 1 - beta1, beta2, 1 - beta2, root, self.eps]
+        numbers += [self.weight_decay, 1 - self._lr * self.weight_decay]
+        return [state["mean"], state["square"]], numbers, flags
 
 
 class AdamW(Adam):
