@@ -92,7 +92,7 @@ def product_last(
 
 
 @float_kernel
-def multiply(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
+def dense_product(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
     """The equation above; items are (two vectors of v, tile of rows m).
 
     Operands: A, B, C, bias, and 1 if there is one for each row or 0 if `bias` is a zero.
@@ -145,4 +145,4 @@ class Product:
         start = self._zero if bias is None else bias
         operands = *map(address_of, (a, b, c, start)), int(bias is not None)
         threads = thread_count(self._work, None)
-        run(multiply, self._dtype, self._job, operands, self._items, threads)
+        run(dense_product, self._dtype, self._job, operands, self._items, threads)
