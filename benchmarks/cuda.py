@@ -25,8 +25,8 @@ import fastconv
 from benchmarks.cases import ConvCase
 from benchmarks.suites import SUITES
 
-ROTATION = 2 << 30
-MOST_COPIES, REPEATS = 8, 7
+ROTATION = 4 << 30
+MOST_COPIES, REPEATS = 64, 7
 OPERATIONS = ("forward", "input_gradient", "weight_gradient")
 
 
@@ -84,7 +84,7 @@ class Ours:
                 call()
             return (time.perf_counter() - start) / len(calls)
         begin, end = backend.cuda.event(), backend.cuda.event()
-        stream = backend.current_stream()
+        stream = backend.current_stream().handle
         begin.record(stream)
         for call in calls:
             call()

@@ -51,7 +51,7 @@ def fuse(op: str, function: Any, dtype: np.dtype, parameters: int) -> Fused:
         raise ValueError(
             f"{op}: epilogue_args must be at most {MOST_PARAMETERS} arrays, not {parameters}"
         )
-    key = (_identity(function), dtype.name, parameters)
+    key = (identity(function), dtype.name, parameters)
     with _lock:
         known = _kernels.get(key)
         if known is None:
@@ -62,7 +62,7 @@ def fuse(op: str, function: Any, dtype: np.dtype, parameters: int) -> Fused:
         return known
 
 
-def _identity(function: Any) -> Any:
+def identity(function: Any) -> Any:
     """Equal for functions that do the same: of one code, with the same values around it."""
     python = function.py_func if is_jitted(function) else function
     code = getattr(python, "__code__", None)

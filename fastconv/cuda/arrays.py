@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments import Size
 from . import backend
-from .memory import Memory
+from .memory import Memory, ready
 
 # Real types; complex numbers stay on the host.
 DTYPES = tuple(map(np.dtype, ("float16", "float32", "float64", *"bhilqBHILQ")))
@@ -86,13 +86,15 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
+        memory = self._owner
+        stream = memory.stream if isinstance(memory, Memory) else backend.current_stream()
         return {
             "shape": self.shape,
             "strides": None if self.c_contiguous else self.strides,
             "typestr": self.dtype.str,
             "data": (self.address if self.size else 0, False),
             "version": 3,
-            "stream": backend.stream_address(backend.current_stream()),
+            "stream": stream.address,
         }
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
@@ -114,6 +116,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if order is None:
             x, order = contiguous(self), tuple(range(self.ndim))
         values = np.empty([x.shape[axis] for axis in order], x.dtype)
+        ready(x)
         backend.copy_out(x.address, values)
         return values.transpose(np.argsort(order)) if order else values
 
@@ -126,6 +129,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if order is None:
             self[...] = to_device("copy_from_host", "values", source.astype(self.dtype))
         else:
+            ready(self)
             backend.copy_in(self.address, source.astype(self.dtype, order="C").transpose(order))
 
     def item(self) -> Any:

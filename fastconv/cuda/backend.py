@@ -9,12 +9,14 @@ that `ptx` emits instructions through is numba-cuda's only; without it, and in t
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import importlib
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,7 +123,7 @@ def memory_at(address: int, size: int, owner: Any = None) -> Any:
 
 
 def copy_in(address: int, source: np.ndarray) -> None:
-    """A dense host array to device memory, on the current stream."""
+    """A dense host array to device memory, on the current stream; returns when it was read."""
     if not source.nbytes:
         return
     flat = np.ascontiguousarray(source).reshape(-1).view(np.uint8)
@@ -129,7 +131,9 @@ def copy_in(address: int, source: np.ndarray) -> None:
     if SIMULATED:
         memory[...] = flat
     else:
-        memory.copy_to_device(flat, stream=_stream)
+        memory.copy_to_device(flat, stream=current_stream().handle)
+        if current_stream().handle:
+            synchronize()
 
 
 def copy_out(address: int, target: np.ndarray) -> None:
@@ -141,58 +145,109 @@ def copy_out(address: int, target: np.ndarray) -> None:
     if SIMULATED:
         flat[...] = memory
     else:
-        memory.copy_to_host(flat, stream=_stream)
+        memory.copy_to_host(flat, stream=current_stream().handle)
         synchronize()
 
 
 def synchronize() -> None:
     """Wait for the current stream."""
     if not SIMULATED:
-        (cuda.default_stream() if _stream == 0 else _stream).synchronize()
+        (current_stream().handle or cuda.default_stream()).synchronize()
 
 
 # --- Streams ---
 
-_stream: Any = 0  # the default stream, which waits for the others
+
+class Stream(NamedTuple):
+    """A stream as Numba takes it (0 is the default one, which waits for most others).
+
+    The address is that of `__cuda_array_interface__`, where 1 is the default stream; `owner` is the
+    user's object, which keeps the stream alive.
+    """
+
+    handle: Any
+    address: int
+    owner: Any
 
 
-def current_stream() -> Any:
-    """The stream on which kernels are launched."""
-    return _stream
+DEFAULT = Stream(0, 1, None)
+_stream = contextvars.ContextVar("fastconv_cuda_stream", default=DEFAULT)
 
 
-def stream_address(stream: Any) -> int:
-    """A stream as `__cuda_array_interface__` names it: 1 is the default one."""
-    if stream == 0 or SIMULATED:
-        return 1
-    handle = stream.handle
-    return int(getattr(handle, "value", handle) or 1)
+def current_stream() -> Stream:
+    """The stream on which this thread launches kernels."""
+    return _stream.get()
 
 
 @contextlib.contextmanager
 def use_stream(stream: Any) -> Iterator[None]:
-    """Launch on `stream` within a ``with`` block.
+    """Launch on `stream` within a ``with`` block, in this thread.
+
+    Arrays may be made on one stream and used on another: that one waits for the first.
 
     Parameters
     ----------
     stream : stream of Numba, CuPy (`ptr`) or PyTorch (`cuda_stream`), or its address as an int
+        An address alone must stay valid as long as arrays that were made on the stream.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
     """
-    global _stream
-    before = _stream
-    address = getattr(stream, "ptr", getattr(stream, "cuda_stream", stream))
-    _stream = cuda.external_stream(address) if isinstance(address, int) and address else stream
-    if address == 0:
-        _stream = 0
+    address = getattr(stream, "ptr", getattr(stream, "cuda_stream", None))
+    if address is None:
+        address = 1 if SIMULATED else _as_address(stream)
+    if address in (0, 1):
+        token = _stream.set(Stream(0, 1, stream))
+    else:
+        token = _stream.set(Stream(cuda.external_stream(address), address, stream))
     try:
         yield
     finally:
-        _stream = before
+        _stream.reset(token)
+
+
+def _as_address(stream: Any) -> int:
+    """The address of an integer or of one of Numba's streams."""
+    handle = getattr(stream, "handle", stream)
+    try:
+        return int(getattr(handle, "value", handle) or 0)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "use_stream: stream must be one of Numba, CuPy or PyTorch, or its address, not "
+            f"{type(stream).__name__}"
+        ) from None
 
 
 def wait_for(address: int | None) -> None:
     """Let the current stream wait for what was launched on the stream of that address."""
-    if SIMULATED or not address or address == stream_address(_stream):
+    stream = current_stream()
+    if SIMULATED or not address or address == stream.address:
         return
     event = cuda.event(timing=False)
     event.record(0 if address == 1 else cuda.external_stream(address))
-    event.wait(_stream)
+    event.wait(stream.handle)
+
+
+# --- Launches ---
+
+_lock = threading.Lock()
+
+
+def configured(dispatcher: Any, grid: Any, threads: int) -> Any:
+    """A kernel to be started with that many blocks and threads on the current stream.
+
+    Small problems have few blocks: Numba's warning of that is for those who choose them.
+    """
+    launch = (grid, threads, current_stream().handle)
+    config: Any = getattr(importlib.import_module(type(dispatcher).__module__), "config", None)
+    if SIMULATED or not hasattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS"):
+        return dispatcher[launch]
+    with _lock:
+        before = config.CUDA_LOW_OCCUPANCY_WARNINGS
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+        try:
+            return dispatcher[launch]
+        finally:
+            config.CUDA_LOW_OCCUPANCY_WARNINGS = before

@@ -6,11 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ..device import on_device
 from ..geometry import ConvGeometry
 from .activation import formulas
-from .arrays import DeviceArray, as_operand, check_out, empty, is_channels_last
+from .arrays import (
+    DeviceArray,
+    as_operand,
+    check_out,
+    empty,
+    empty_like,
+    is_channels_last,
+    memory_order,
+)
 from .choose import plan_conv
 from .engine import Epilogue
+from .epilogue import check, same
 
 
 def compute_dtype(dtype: np.dtype) -> np.dtype:
@@ -30,13 +40,17 @@ def check_activation(op: str, name: Any, dtype: np.dtype) -> None:
 def as_epilogue(
     op: str, function: Any, arguments: Any, geometry: ConvGeometry, target: DeviceArray
 ) -> Epilogue | None:
-    """The arguments of a fused function, checked: shape (K,), or that of the result."""
+    """The arguments of a fused function, checked: shape (K,), or that of `target`.
+
+    `target` lies without gaps, so that arrays can lie as it does.
+    """
     if function is None:
         if arguments:
             raise TypeError(f"{op}: epilogue_args are given, but no epilogue")
         return None
-    if not callable(function):
-        raise TypeError(f"{op}: epilogue must be a function, not {function!r}")
+    if not isinstance(arguments, (tuple, list)):
+        raise TypeError(f"{op}: epilogue_args must be a tuple of arrays, not {arguments!r}")
+    check(op, function, len(arguments))
     channels, found = target.shape[1], []
     unbatched = target.shape[1:]
     for index, argument in enumerate(arguments):
@@ -56,11 +70,11 @@ def as_epilogue(
         if tuple(s // x.itemsize for s in x.strides) != tuple(
             s // target.itemsize for s in target.strides
         ):  # it is read where the result is written
-            same = empty(target.shape, x.dtype, is_channels_last(target))
-            same[...] = x
-            x = same
+            placed = empty_like(target, x.dtype)
+            placed[...] = x
+            x = placed
         found.append(x)
-    return Epilogue(function, tuple(found))
+    return Epilogue(same(function), tuple(found))
 
 
 def run(
@@ -96,10 +110,13 @@ def run(
     if out is None:
         target = empty(shape, dtype, last and not weighs)
     else:
-        target = check_out(op, out, shape[1:] if unbatch else shape, dtype, source, other, bias)
+        beside = [as_operand(op, "epilogue_args", a) for a in epilogue_args or () if on_device(a)]
+        inputs = (source, other, bias, *beside)
+        target = check_out(op, out, shape[1:] if unbatch else shape, dtype, *inputs)
         target = target[None] if unbatch else target
     result = target
-    if dtype != compute or min(target.strides, default=0) < 0:
+    gaps = bool(epilogue_args) and memory_order(target) is None
+    if dtype != compute or min(target.strides, default=0) < 0 or gaps:
         result = empty(shape, compute, last and not weighs)
     after = as_epilogue(op, epilogue, epilogue_args, geometry, result)
     if geometry.batch == 0:

@@ -23,7 +23,7 @@ from .launch import blocks_for
 from .lowering import NEAR, correlations, weight_rows
 from .machine import gpu
 from .memory import Table
-from .pack import pack_weights
+from .pack import Packing, pack_weights, packing
 from .tensor import TILE as TENSOR_TILE
 from .tensor import correlate_tensor
 from .tiles import Tile, choose_tile
@@ -76,6 +76,8 @@ class Correlations:
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
         self._jobs: dict[tuple[Any, ...], tuple[Job, ...]] = {}
+        self._packings: dict[tuple[int, ...], tuple[Packing, ...]] = {}
+        self._no_bias: Any = None
         g = geometry
         ends = (g.in_channels // g.groups, g.out_channels // g.groups)
         self.sources, self.targets = ends if self.forward else ends[::-1]
@@ -109,26 +111,36 @@ class Correlations:
 
     def pack(self, weight: DeviceArray, bias: DeviceArray | None) -> Packed:
         """Weights (K, C/groups, *kernel) in the order in which blocks read them."""
-        g = self.geometry
-        steps = element_strides(weight)
-        target_step, source_step = steps[:2] if self.forward else steps[1::-1]
-        packed = [
-            pack_weights(
-                weight,
-                rows,
-                groups=g.groups,
-                targets=self.targets,
-                filled=-(-len(rows) // self.depth) * self.depth,
-                pitch=self.pitch,
-                group_step=g.out_channels // g.groups * steps[0],
-                target_step=target_step,
+        jobs = self._packing(element_strides(weight))
+        packed = tuple(pack_weights(weight, job) for job in jobs)
+        if bias is not None:
+            return Packed(packed, bias.astype(self.compute, copy=False).copy())
+        if self._no_bias is None:
+            self._no_bias = Table(np.zeros(self.geometry.groups * self.targets, self.compute))
+        return Packed(packed, self._no_bias)
+
+    def _packing(self, steps: tuple[int, ...]) -> tuple[Packing, ...]:
+        """The jobs for weights of these strides, one for each correlation."""
+        known = self._packings.get(steps)
+        if known is None:
+            g = self.geometry
+            target_step, source_step = steps[:2] if self.forward else steps[1::-1]
+            known = tuple(
+                packing(
+                    rows,
+                    groups=g.groups,
+                    targets=self.targets,
+                    filled=-(-len(rows) // self.depth) * self.depth,
+                    pitch=self.pitch,
+                    group_step=g.out_channels // g.groups * steps[0],
+                    target_step=target_step,
+                )
+                for rows in weight_rows(self._words, self.forward, steps, self.sources, source_step)
             )
-            for rows in weight_rows(self._words, self.forward, steps, self.sources, source_step)
-        ]
-        if bias is None:
-            zeros: Any = Table(np.zeros(g.groups * self.targets, self.compute))
-            return Packed(tuple(packed), zeros)
-        return Packed(tuple(packed), bias.astype(self.compute, copy=False).copy())
+            if len(self._packings) >= MOST_JOBS:
+                self._packings.clear()
+            self._packings[steps] = known
+        return known
 
     def jobs(self, source: DeviceArray, target: DeviceArray) -> tuple[tuple[Job, ...], bool]:
         """The jobs for arrays of these strides, and whether their tables are of 64 bits."""

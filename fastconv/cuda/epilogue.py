@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..cpu.fused import identity
 from .activation import activation, number
 from .backend import SIMULATED, cuda
 from .emit import device
 
 # Where a value of an argument lies: one for each channel, or one for each output.
 CHANNEL, OUTPUT = "c", "o"
+# Users' functions that are told apart.
+MOST_KNOWN = 256
 
 _TEXT = "def finish(y, c, o, extras):\n    return {call}\n"
 
@@ -24,6 +28,31 @@ def _as_device(function: Callable) -> Any:
     if SIMULATED:
         return plain
     return function if isinstance(function, type(cuda.jit(device=True)(plain))) else device(plain)
+
+
+_known: dict[Any, Callable] = {}
+
+
+def same(function: Callable) -> Callable:
+    """A function that was given before and does the same, so that it is not compiled anew."""
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    return _known.setdefault(identity(getattr(function, "py_func", function)), function)
+
+
+def check(op: str, function: Any, parameters: int) -> None:
+    """TypeError for what is no function of a sum and so many numbers."""
+    if not callable(function) and not hasattr(function, "py_func"):
+        raise TypeError(f"{op}: epilogue must be a function, not {function!r}")
+    plain = getattr(function, "py_func", function)
+    try:
+        inspect.signature(plain).bind(*range(1 + parameters))
+    except TypeError:
+        name = getattr(plain, "__name__", repr(plain))
+        raise TypeError(
+            f"{op}: epilogue {name} must take {1 + parameters} numbers: the sum and one of each of "
+            f"the {parameters} epilogue_args"
+        ) from None
 
 
 @functools.lru_cache(maxsize=256)

@@ -37,6 +37,7 @@ class WeightGradient:
         self.tile = choose_tile(self.compute, self.rows, self.targets, pixels, g.groups, gpu())
         self._words = geometry_words(geometry)
         self._jobs: dict[tuple[Any, ...], tuple[Job, int]] = {}
+        self._reductions: dict[tuple[int, ...], Table] = {}
 
     def _filled(self) -> tuple[int, int]:
         """Rows and channels of a partial matrix, whole tiles of them."""
@@ -118,12 +119,18 @@ class WeightGradient:
         self._reduce(partials, weight, total)
 
     def _reduce(self, partials: DeviceArray, weight: DeviceArray, chunks: int) -> None:
-        groups, steps = self.geometry.groups, element_strides(weight)
-        (rows,) = weight_rows(self._words, True, steps, self.sources, steps[1])
-        height, width = self._filled()
-        words = [chunks, self.rows, height, self.targets, width, groups]
-        words += [self.targets * steps[0], steps[0]]
-        job = Table(np.concatenate([np.array(words, np.int64), rows]))
+        steps = element_strides(weight)
+        key = (chunks, *steps)
+        job = self._reductions.get(key)
+        if job is None:
+            (rows,) = weight_rows(self._words, True, steps, self.sources, steps[1])
+            height, width = self._filled()
+            words = [chunks, self.rows, height, self.targets, width, self.geometry.groups]
+            words += [self.targets * steps[0], steps[0]]
+            if len(self._reductions) >= MOST_JOBS:
+                self._reductions.clear()
+            job = Table(np.concatenate([np.array(words, np.int64), rows]))
+            self._reductions[key] = job
         kernel = gradients.reduce_weight(self.dtype)
         kernel(blocks_for(weight.size), partials, weight, job, weight.size)
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,7 +40,8 @@ from .launch import Kernel
 from .machine import H200
 
 FLOATS = ("float32", "float64", "float16")
-CAPABILITIES = ((7, 5), (8, 0), (9, 0))
+Capability = tuple[int, int]
+CAPABILITIES: tuple[Capability, ...] = ((7, 5), (8, 0), (9, 0))
 
 
 def _products() -> Iterator[Kernel]:
@@ -172,29 +174,51 @@ def assemble(ptx: str, cc: tuple[int, int]) -> Assembled:
     )
 
 
-def checked(index: int, cc: tuple[int, int]) -> tuple[str, str, Assembled | None]:
-    """Name, PTX and, if there is an assembler, what it says of the kernel of that number."""
+def texts(kernel: Kernel, capabilities: Sequence[Capability]) -> list[str]:
+    """The kernel's PTX for each compute capability.
+
+    Typing and lowering, four fifths of the time, do not depend on it and are done once, where
+    numba-cuda has the function for that.
+    """
+    compiler = importlib.import_module("numba.cuda.compiler")
+    lower = getattr(compiler, "_compile_pyfunc_with_fixup", None)
+    if lower is None:
+        return [kernel.compile_ptx(cc) for cc in capabilities]
+    library, _ = lower(
+        kernel.function, kernel.types, debug=None, lineinfo=False, device=False, fastmath=False,
+        cc=capabilities[0], opt=None, abi="numba", abi_info=None, forceinline=False,
+        launch_bounds=None, lto=False,
+    )  # fmt: skip
+    return ["\n".join(library.get_asm_strs(cc=cc)) for cc in capabilities]
+
+
+class Checked(NamedTuple):
+    """A kernel's PTX, and what ptxas says of it, if there is one."""
+
+    name: str
+    ptx: str
+    assembled: Assembled | None
+
+
+def checked(index: int, capabilities: Sequence[Capability]) -> dict[Capability, Checked]:
+    """The kernel of that number for those compute capabilities that have it."""
     kernel = kernels()[index]
-    ptx = kernel.compile_ptx(cc)
-    return kernel.name, ptx, assemble(ptx, cc) if ptxas() else None
-
-
-def smaller(name: str) -> bool:
-    """Whether a kernel differs from another by a smaller tile only."""
-    return "_128x64x" in name or "_64x64x8_" in name
+    able = [cc for cc in capabilities if kernel.least_cc <= cc]
+    there = ptxas() is not None
+    return {
+        cc: Checked(kernel.name, ptx, assemble(ptx, cc) if there else None)
+        for cc, ptx in zip(able, texts(kernel, able))
+    }
 
 
 def check_all(
-    cc: tuple[int, int], processes: int = 2, every: bool = True
-) -> list[tuple[str, str, Assembled | None]]:
-    """`checked` for the kernels of a compute capability; not `every`: without smaller tiles."""
-    numbers = [
-        i
-        for i, kernel in enumerate(kernels())
-        if kernel.least_cc <= cc and (every or not smaller(kernel.name))
-    ]
+    capabilities: Sequence[Capability] = CAPABILITIES, processes: int = 2
+) -> dict[Capability, list[Checked]]:
+    """`checked` for all kernels."""
+    numbers = range(len(kernels()))
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        return list(pool.map(checked, numbers, [cc] * len(numbers), chunksize=8))
+        found = list(pool.map(checked, numbers, [tuple(capabilities)] * len(numbers), chunksize=4))
+    return {cc: [each[cc] for each in found if cc in each] for cc in capabilities}
 
 
 # --- The table ---
@@ -216,7 +240,7 @@ def table() -> str:
     """The kernels as a Markdown table."""
     rows = []
     every = {kernel.name: kernel for kernel in kernels()}
-    for name, _, found in check_all((9, 0)):
+    for name, _, found in check_all([(9, 0)])[9, 0]:
         assert found is not None, "ptxas was not found"
         threads = every[name].threads
         blocks = H200.blocks(threads, found.registers, found.shared_bytes)

@@ -15,6 +15,7 @@ import numpy as np
 from .._version import __version__
 from . import backend
 from .backend import cuda
+from .memory import ready
 
 types: Any = cuda.types
 
@@ -92,8 +93,8 @@ class Kernel:
         if backend.SIMULATED:
             args = tuple(map(_simulated, self.arguments, args))
         else:
-            args = tuple(map(_address, args))
-        self._dispatcher[grid, self.threads, backend.current_stream()](*args)
+            args = tuple(map(address, args))
+        backend.configured(self._dispatcher, grid, self.threads)(*args)
 
     def _compile(self) -> Any:
         if backend.SIMULATED:
@@ -109,11 +110,15 @@ def _type(kind: Any) -> Any:
     return scalars[kind] if kind in scalars else pointer(kind)
 
 
-def _address(arg: Any) -> Any:
-    """The argument as a number."""
+def address(arg: Any) -> Any:
+    """The argument as a number; the current stream waits for what another does with it."""
     if isinstance(arg, tuple):
-        return tuple(map(_address, arg))
-    return getattr(arg, "address", arg)
+        return tuple(map(address, arg))
+    found = getattr(arg, "address", None)
+    if found is None:
+        return arg
+    ready(arg)
+    return found
 
 
 def _simulated(kind: Any, arg: Any) -> Any:

@@ -78,7 +78,8 @@ def _asked() -> Gpu:
         device.MAX_REGISTERS_PER_MULTIPROCESSOR,
         device.MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
         device.MAX_SHARED_MEMORY_PER_BLOCK,
-        device.MAX_THREADS_PER_MULTI_PROCESSOR,
-        1e3 * device.CLOCK_RATE,
-        2.0 * 1e3 * device.MEMORY_CLOCK_RATE * device.GLOBAL_MEMORY_BUS_WIDTH / 8,
+        device.MAX_THREADS_PER_MULTIPROCESSOR,
+        # Some drivers do not tell clocks; they only scale the estimates.
+        1e3 * (device.CLOCK_RATE or 1e6),
+        2.0 * 1e3 * (device.MEMORY_CLOCK_RATE or 1e6) * device.GLOBAL_MEMORY_BUS_WIDTH / 8,
     )

@@ -2,7 +2,8 @@
 
 Asking the driver costs more than most kernels and waits for them all. So the memory of a deleted
 array goes back to a store, by its size and stream: on its stream it is free as soon as what was
-launched before is done, which is before anything launched later.
+launched before is done, which is before anything launched later. Memory that was used on several
+streams goes back to the driver, which waits for them.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ def rounded(size: int) -> int:
 
 
 class Memory:
-    """A block of device memory; goes back to the store when nothing refers to it."""
+    """A block of device memory; goes back to the store when nothing refers to it.
 
-    __slots__ = ("_key", "_memory", "address", "dtype", "reach_bytes")
+    `stream` is the one that used it last.
+    """
+
+    __slots__ = ("_key", "_memory", "_roams", "address", "dtype", "reach_bytes", "stream")
 
     def __init__(self, size: int, dtype: Any = np.uint8) -> None:
         self.dtype, self.reach_bytes = np.dtype(dtype), size
-        self._key = (rounded(size), backend.stream_address(backend.current_stream()))
+        self.stream, self._roams = backend.current_stream(), False
+        self._key = (rounded(size), self.stream.address)
         try:
             self._memory = _store[self._key].pop()
         except IndexError:
@@ -42,8 +47,20 @@ class Memory:
 
     def __del__(self) -> None:
         memory = getattr(self, "_memory", None)
-        if memory is not None and not backend.SIMULATED:
+        if memory is not None and not (self._roams or backend.SIMULATED):
             _store[self._key].append(memory)
+
+    def move(self, stream: backend.Stream) -> None:
+        """Let the current stream wait for the one that used the memory last."""
+        backend.wait_for(self.stream.address)
+        self.stream, self._roams = stream, True
+
+
+def ready(x: Any) -> None:
+    """Let the current stream wait for what another one does with an array or memory of ours."""
+    memory, stream = getattr(x, "_owner", x), backend.current_stream()
+    if isinstance(memory, Memory) and memory.stream.address != stream.address:
+        memory.move(stream)
 
 
 def _new(size: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,8 +39,14 @@ def pack(dtype: str) -> Kernel:
     return Kernel(f"pack_{dtype}", kernel, [dtype, dtype, "int64", "number"], THREADS)
 
 
-def pack_weights(
-    weight: DeviceArray,
+class Packing(NamedTuple):
+    """The job of packing the weights of one correlation, of certain strides, to a shape."""
+
+    shape: tuple[int, int, int]  # (groups, filled, pitch)
+    words: Table
+
+
+def packing(
     rows: np.ndarray,
     *,
     groups: int,
@@ -48,11 +55,16 @@ def pack_weights(
     pitch: int,
     group_step: int,
     target_step: int,
-) -> DeviceArray:
-    """The weights of one correlation as (groups, filled, pitch); `rows` are their offsets."""
+) -> Packing:
+    """The job for reduction rows whose weights lie at the offsets `rows`."""
     words = [len(rows), filled, targets, pitch, group_step, target_step]
-    packed = empty((groups, filled, pitch), weight.dtype)
+    job = Table(np.concatenate([np.array(words, np.int64), rows]))
+    return Packing((groups, filled, pitch), job)
+
+
+def pack_weights(weight: DeviceArray, job: Packing) -> DeviceArray:
+    """The weights of one correlation as (groups, filled, pitch)."""
+    packed = empty(job.shape, weight.dtype)
     if packed.size:
-        job = Table(np.concatenate([np.array(words, np.int64), rows]))
-        pack(weight.dtype.name)(blocks_for(packed.size), weight, packed, job, packed.size)
+        pack(weight.dtype.name)(blocks_for(packed.size), weight, packed, job.words, packed.size)
     return packed

@@ -10,20 +10,26 @@ from ..arguments import as_shape, as_threads
 from ..dtypes import KINDS, check_bias
 from ..geometry import ConvGeometry
 from ..plan import ConvPlan
-from .arrays import check_out, empty, is_channels_last
+from .arrays import as_operand, check_out, empty, is_channels_last
 from .choose import plan_conv
-from .convolution import check_activation, compute_dtype
+from .convolution import as_epilogue, check_activation, compute_dtype
 from .functional import operand
 
 
 class DevicePlan(ConvPlan):
     """As `ConvPlan`, for inputs on the device."""
 
+    _function: Any = None
+    _arguments: tuple[Any, ...] = ()
+
     def __call__(self, x: Any, out: Any = None, *, epilogue_args: Any = None) -> Any:
-        """Convolve; see `ConvPlan.__call__`. A plan on the device has no epilogue."""
-        if epilogue_args:
-            raise TypeError("plan: epilogue_args are given, but no epilogue")
+        """Convolve; see `ConvPlan.__call__`."""
         g = self.geometry
+        given = self._arguments if epilogue_args is None else tuple(epilogue_args)
+        if len(given) != len(self._arguments):
+            raise ValueError(
+                f"plan: epilogue_args must be {len(self._arguments)} arrays, not {len(given)}"
+            )
         x = operand("plan", "x", x)
         shape = g.input_shape if g.batched else g.input_shape[1:]
         if x.shape != shape:
@@ -34,13 +40,19 @@ class DevicePlan(ConvPlan):
             x = x.astype(self._dtype)
         source: Any = x if g.batched else x[None]
         target: Any = empty(g.output_shape, self._dtype, is_channels_last(source))
+        after = as_epilogue("plan", self._function, given, g, target)
         if source.size:
-            self._engine.run(source, self._packed, target, None)
+            engine: Any = self._engine
+            engine.run(source, self._packed, target, None, after)
         found = target if g.batched else target[0]
         if out is None:
             return found
-        check_out("plan", out, found.shape, self._dtype, x)[...] = found
+        check_out("plan", out, found.shape, self._dtype, x, *map(_array, given))[...] = found
         return out
+
+
+def _array(x: Any) -> Any:
+    return as_operand("plan", "epilogue_args", x)
 
 
 def plan(
@@ -51,6 +63,8 @@ def plan(
     geometry_options: dict[str, Any],
     *,
     activation: str | None,
+    epilogue: Any,
+    epilogue_args: Any,
     algorithm: str,
     dtype: Any,
     memory_format: str,
@@ -72,7 +86,9 @@ def plan(
     check_activation(op, activation, result)
     as_threads(op, threads)
     decision, engine = plan_conv(op, geometry, result, "forward", activation, algorithm)
-    return DevicePlan(
+    target = empty(geometry.output_shape, result, memory_format == "channels_last")
+    as_epilogue(op, epilogue, epilogue_args, geometry, target)  # checked before the first call
+    made = DevicePlan(
         geometry,
         decision,
         engine,
@@ -82,3 +98,5 @@ def plan(
         memory_format=memory_format,
         threads=None,
     )
+    made._function, made._arguments = epilogue, tuple(epilogue_args)
+    return made

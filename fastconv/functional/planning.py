@@ -79,8 +79,6 @@ def plan(
     if type(weight) is not np.ndarray and on_device(weight):
         options = (stride, padding, dilation, groups, padding_mode)
         _is_last(op, memory_format)
-        if epilogue is not None:
-            raise TypeError(f"{op}: epilogue is not available on a device")
         return cuda("planning").plan(
             _rank(op, tuple(weight.shape)),
             input_shape,
@@ -88,6 +86,8 @@ def plan(
             bias,
             dict(zip(FORWARD, options)),
             activation=activation,
+            epilogue=epilogue,
+            epilogue_args=epilogue_args,
             algorithm=algorithm,
             dtype=dtype,
             memory_format=memory_format,

@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 # Kernels are not even compiled without the package.
 if importlib.util.find_spec("numba_cuda") is None:
-    collect_ignore = ["test_lowering.py", "test_choice.py", "test_ptx.py"]
+    collect_ignore = ["test_lowering.py", "test_choice.py", "test_ptx.py", "test_simulator.py"]

@@ -19,15 +19,15 @@ def test_names_tell_kernels_apart():
     assert len(KERNELS) == len(inventory.kernels())
 
 
+@pytest.fixture(scope="module")
+def every():
+    return inventory.check_all()
+
+
 @pytest.mark.parametrize("cc", inventory.CAPABILITIES, ids=lambda cc: f"{cc[0]}.{cc[1]}")
-def test_every_kernel(cc):
-    """For the newest all; for the others, to save time, those of the largest tiles."""
-    newest = cc == inventory.CAPABILITIES[-1]
-    found = inventory.check_all(cc, every=newest)
-    expected = {n for n, k in KERNELS.items() if k.least_cc <= cc}
-    if not newest:
-        expected = {name for name in expected if not inventory.smaller(name)}
-    assert {name for name, _, _ in found} == expected
+def test_every_kernel(cc, every):
+    found = every[cc]
+    assert {name for name, _, _ in found} == {n for n, k in KERNELS.items() if k.least_cc <= cc}
     for name, ptx, assembled in found:
         assert re.search(rf"\.target sm_{cc[0]}{cc[1]}\b", ptx), name
         if assembled is not None:

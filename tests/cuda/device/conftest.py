@@ -1,21 +1,28 @@
-"""These tests need a device: a GPU, or the simulator with its small tiles and smaller cases.
+"""These tests need a device: a GPU, or what stands in for one.
 
-`test_simulator.py` runs them in the simulator; ``python -m pytest tests/cuda -m gpu`` on a GPU.
+`test_simulator.py` runs them in the simulator, with its small tiles, and as PTX;
+``python -m pytest tests/cuda -m gpu`` on a GPU.
 """
 
 import importlib.util
+import os
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 HERE = Path(__file__).parent
 
 # Kernels are not even compiled without the package.
 collect_ignore_glob = [] if importlib.util.find_spec("numba_cuda") else ["test_*.py"]
+
+
+# This one is about the machine.
+if os.environ.get("FASTCONV_TEST_DEVICE") != "ptx":
+    collect_ignore_glob.append("test_device_faults.py")
 
 
 def _off():
@@ -33,6 +40,18 @@ def _simulated():
 
     return backend.SIMULATED
 
+
+# What stands in for a GPU, besides the simulator: see `ptx_device` and `stand_in`.
+PLACE = os.environ.get("FASTCONV_TEST_DEVICE")
+NOTES = None
+if PLACE == "ptx":
+    import ptx_device
+
+    ptx_device.install()
+elif PLACE == "driver":
+    import stand_in
+
+    NOTES = stand_in.install()
 
 if _simulated():
     from numba.cuda.simulator.kernelapi import FakeCUDAShared
@@ -80,6 +99,9 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
-def simulated():
-    return _simulated()
+@pytest.fixture
+def notes():
+    """What the driver's stand-in is asked from now on; None if it is not there."""
+    if NOTES is not None:
+        NOTES.clear()
+    return NOTES

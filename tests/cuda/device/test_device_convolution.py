@@ -1,6 +1,7 @@
 """Convolutions on the device: exact results, in both formats, by every algorithm."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ from conv_cases import CASES, Surrounded, answer, definition, operands
 
 import fastconv
 from fastconv import reference
-from fastconv.cuda import backend, choose, convolution
+from fastconv.cuda import backend, choose, convolution, epilogue
 from fastconv.cuda.arrays import DeviceArray, as_operand
 from fastconv.plan import OPERATIONS
 
-# Multiply-adds that the simulator is given for one case.
-MOST = 2500
-ROWS = [row for row in CASES if not backend.SIMULATED or row.geometry.multiply_adds <= MOST]
+SHORT = backend.SIMULATED or "FASTCONV_TEST_DEVICE" in os.environ
+# Multiply-adds of one case that those are given who take long.
+MOST = 2500 if backend.SIMULATED else 50_000 if SHORT else math.inf
+ROWS = [row for row in CASES if row.geometry.multiply_adds <= MOST]
 ALGORITHMS = [row.name for row in choose.ALGORITHMS if row.name != "tensor"]
 
 
@@ -43,12 +45,11 @@ def test_the_simulator_sees_most_cases():
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_algorithm(row, operation, algorithm):
-    """Formats and types take turns in the simulator, where time is short."""
-    if backend.SIMULATED:
-        turn = sum(map(ord, row.name + operation))
-        kinds = [(("float32", "float64")[turn % 2], turn % 4 > 1)]
-    else:
-        kinds = [(d, last) for d in ("float32", "float64", "int64") for last in (False, True)]
+    """Formats and types take turns, more of them where time is not short."""
+    turn = sum(map(ord, row.name + operation))
+    kinds = [(("float32", "float64")[turn % 2], turn % 4 > 1)]
+    if not SHORT:
+        kinds += [(("int64", "float32")[turn % 2], turn % 4 < 2)]
     for dtype, last in kinds:
         result = row.run(operation, placed(row, operation, dtype, last), algorithm=algorithm)
         assert type(result) is DeviceArray and result.dtype == dtype
@@ -243,10 +244,14 @@ def test_a_users_function_is_fused(algorithm, last):
 
 def test_wrong_arguments_of_an_epilogue():
     x = fastconv.to_device(np.ones((1, 1, 3)))
+    with pytest.raises(TypeError, match="epilogue scaled must take 2 numbers: the sum and one"):
+        fastconv.conv1d(x, x, epilogue=scaled, epilogue_args=(x[0, 0, :1],))
+    with pytest.raises(TypeError, match="epilogue must be a function, not 3"):
+        fastconv.conv1d(x, x, epilogue=3)
     geometry = CASES[0].geometry
     for arguments, error in (
-        ((np.ones(4),), TypeError),
-        ((fastconv.to_device(np.ones(3)),), ValueError),
+        ((np.ones(4),) * 2, TypeError),
+        ((fastconv.to_device(np.ones(3)),) * 2, ValueError),
     ):
         with pytest.raises(error, match=r"epilogue_args\[0\]"):
             convolution.as_epilogue("test", scaled, arguments, geometry, x)
@@ -265,6 +270,53 @@ def test_plans(row):
         plan(arrays["bias"])
     with pytest.raises(TypeError, match="x is on the host"):
         plan(np.ones(row.input, np.float32))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_plans_have_epilogues(last):
+    row = next(row for row in CASES if row.name == "2d three groups")
+    arrays = placed(row, "forward", "float32", last)
+    scale = np.arange(1, 1 + row.output[1], dtype=np.float32)
+    other = np.random.default_rng(0).integers(-4, 5, row.output).astype(np.float32)
+    args = tuple(map(fastconv.to_device, (scale, other)))
+    plan = fastconv.plan(
+        row.input,
+        arrays["weight"],
+        arrays["bias"],
+        activation="relu",
+        epilogue=scaled,
+        epilogue_args=args,
+        **row.options,
+    )
+    y = np.maximum(answer(row, "forward"), 0)
+    for factor in (scale, scale[::-1].copy()):
+        given = None if factor is scale else (fastconv.to_device(factor), args[1])
+        found = plan(arrays["input"], epilogue_args=given).copy_to_host()
+        assert np.array_equal(found, y * factor[:, None, None] + 2 * other)
+    with pytest.raises(ValueError, match="epilogue_args must be 2 arrays, not 1"):
+        plan(arrays["input"], epilogue_args=args[:1])
+    with pytest.raises(TypeError, match=r"epilogue_args\[1\] is on the host"):
+        plan(arrays["input"], epilogue_args=(args[0], other))
+    with pytest.raises(ValueError, match="out overlaps an input"):
+        plan(arrays["input"], out=args[1])
+
+
+def test_an_epilogue_beside_gaps():
+    """An argument of the result's shape lies otherwise than `out`, which has gaps."""
+    row = next(row for row in CASES if row.name == "2d three groups")
+    arrays = placed(row, "forward", "float32", False)
+    other = np.random.default_rng(0).integers(-4, 5, row.output).astype(np.float32)
+    out = Shown(Surrounded(row.output, "crop first", np.float32, np.nan))
+    options = {"epilogue": lambda y, b: y - b, "epilogue_args": (fastconv.to_device(other),)}
+    row.run("forward", arrays, out=out, **options)
+    assert np.array_equal(out.fetched(), answer(row, "forward") - other)
+
+
+def test_an_epilogue_is_not_compiled_twice():
+    """A function that is defined anew for each call is known by its code."""
+    makes = [lambda k: lambda y: y * k for _ in range(2)]
+    twice, again, thrice = makes[0](2), makes[1](2), makes[0](3)
+    assert epilogue.same(twice) is epilogue.same(again) is not epilogue.same(thrice)
 
 
 def test_a_failing_door_says_where_operands_are():

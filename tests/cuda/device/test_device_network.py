@@ -149,6 +149,42 @@ def small_net():
     )
 
 
+def test_a_training_step_is_exact():
+    """Whole numbers, and a loss whose gradient is: every weight and gradient is the CPU's."""
+    rng = np.random.default_rng(0)
+
+    def whole(shape):
+        return rng.integers(-2, 3, shape).astype(np.float64)
+
+    here = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1, rng=0, dtype="float64"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.ConvTranspose2d(2, 2, 2, stride=2, rng=1, dtype="float64"),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8, 3, rng=2, dtype="float64"),
+    )
+    for parameter in here.parameters():
+        parameter.data = whole(parameter.data.shape)
+    there = copy.deepcopy(here).to("cuda")
+    x, goal = whole((2, 1, 4, 4)), whole((2, 3))
+    found = []
+    for model in (here, there):
+        optimizer = nn.SGD(model.parameters(), lr=2**-10, momentum=0.5)
+        for _ in range(2):  # the second has a velocity
+            optimizer.zero_grad()
+            given = fastconv.to_device(x) if model is there else x
+            y = model(given)
+            dx = model.backward(y - (fastconv.to_device(goal) if model is there else goal))
+            optimizer.step()
+        arrays = [y, dx, *(p.grad for p in model.parameters())]
+        arrays += [p.data for p in model.parameters()]
+        found.append([fastconv.device.on_host(array) for array in arrays])
+    for ours, theirs in zip(*found):
+        assert ours.dtype == np.float64 and np.array_equal(ours, theirs)
+
+
 def test_training_end_to_end(tmp_path):
     """The same course on both, batches from the host; and back again."""
     images = np.random.default_rng(0).standard_normal((6, 1, 4, 4))
