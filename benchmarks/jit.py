@@ -8,6 +8,7 @@ kernels himself: recipe known, results allocated beforehand.
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -63,14 +64,21 @@ def kernels(recipes: Any, bases: Any, answer: Any, step: int, count: int) -> Non
         set_word(bases[0], 0, word(bases[0], 0) + step)
 
 
+def aligned(*shape: int) -> np.ndarray:
+    """A new array that begins with a cache line, as results in compiled code do."""
+    room = np.empty(math.prod(shape) + 16, np.float32)
+    first = -address_of(room) % 64 // 4
+    return room[first : first + math.prod(shape)].reshape(shape)
+
+
 def direct_kernels(images: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> Callable[[], None]:
     """A call of `kernels` for the arrays of `loop`, whose two recipes are made anew."""
     table.forget()
     loop(images[:1], weight, bias)
     made = sorted(table._recipes.values(), key=lambda recipe: -recipe.arrays)
     size = images.shape[-1]
-    y = np.empty((len(weight), size, size), np.float32)
-    pooled = np.empty((len(weight), size // 2, size // 2), np.float32)
+    y = aligned(len(weight), size, size)
+    pooled = aligned(len(weight), size // 2, size // 2)
     first = np.zeros(made[0].arrays + 1, np.int64)
     second = np.zeros(made[1].arrays + 1, np.int64)
     answer = np.zeros(ANSWER_WORDS, np.int64)
