@@ -46,6 +46,11 @@ class _Activation(Layer):
         return np.multiply(gradient, self._slope(*kept), out=empty_like(gradient))
 
 
+def _few(x: Array) -> bool:
+    """Whether NumPy is done with values before a kernel of ours is found and started."""
+    return x.size < 16_384
+
+
 class ReLU(_Activation):
     """max(x, 0), with the slope 0 at 0; NaN stays NaN.
 
@@ -63,7 +68,7 @@ class ReLU(_Activation):
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""
         output = None if self._saved is None else self._saved[2][0]
-        if type(output) is not np.ndarray or not alike(output, gradient):
+        if type(output) is not np.ndarray or _few(output) or not alike(output, gradient):
             return super().backward(gradient, input_gradient=input_gradient)
         self.recall(gradient)
         if not input_gradient:
@@ -74,7 +79,7 @@ class ReLU(_Activation):
 
     def _value(self, x: Array) -> tuple[Array, tuple[Any, ...]]:
         output = empty_like(x)
-        if alike(x, output):
+        if not _few(x) and alike(x, output):
             relu_into(x, output)
             return output, (output,)
         # Compared with one sample of zeros, because NumPy 2.4 vectorises the maximum of two arrays

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastconv import functional as F
 from fastconv import grad
 from fastconv.arguments import Size, as_int
-from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in_lockstep
+from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in_lockstep, name_of
 from fastconv.device import cuda
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
@@ -77,8 +77,9 @@ class Linear(Layer):
         """(N, in_features) to (N, out_features)."""
         self.check_input(x, self.in_features, (2,), self.dtype)
         bias = None if self.bias is None else self.bias.data
-        if type(x) is np.ndarray and self.training and fills_vectors(len(x), self.dtype.name):
-            engine = dense(len(x), self.in_features, self.out_features, self.dtype.name)
+        name = name_of(self.dtype)
+        if type(x) is np.ndarray and self.training and fills_vectors(len(x), name):
+            engine = dense(len(x), self.in_features, self.out_features, name)
             turned = in_lockstep(x)
             output = engine.forward(turned, self.weight.data, bias)
             return self.remember(output, x if x.flags.c_contiguous else turned, engine)

@@ -99,7 +99,7 @@ class Optimizer:
                     f"{type(self).__name__}: grad of shape {gradient.shape} is not of its "
                     f"parameter's shape {parameter.shape}"
                 )
-        here: dict[str, list[tuple[Array, Array, State]]] = {}
+        here: dict[np.dtype[Any], list[tuple[Array, Array, State]]] = {}
         for parameter, state in zip(self.parameters, self._states):
             p, gradient = parameter.data, parameter.grad
             if gradient is None:
@@ -108,12 +108,12 @@ class Optimizer:
                 cuda("optim").update(self, p, gradient, state)
             else:
                 g = np.ascontiguousarray(gradient, p.dtype)
-                here.setdefault(p.dtype.name, []).append((p, g, state))
+                here.setdefault(p.dtype, []).append((p, g, state))
             parameter.version += 1
         for dtype, group in here.items():
             self._update(dtype, group)
 
-    def _update(self, dtype: str, group: list[tuple[Array, Array, State]]) -> None:
+    def _update(self, dtype: np.dtype[Any], group: list[tuple[Array, Array, State]]) -> None:
         """One step of parameters of one dtype, each with its gradient and state."""
         table, numbers = [], []
         for p, g, state in group:
@@ -125,7 +125,7 @@ class Optimizer:
         kernel = self._kernel()
         known = self._passes.get((kernel, dtype, sizes))
         if known is None:
-            known = self._passes[kernel, dtype, sizes] = Steps(kernel, sizes, dtype)
+            known = self._passes[kernel, dtype, sizes] = Steps(kernel, sizes, dtype.name)
         known(table, numbers)
 
     def _kernel(self) -> Kernel:
