@@ -114,6 +114,21 @@ def test_without_bias(row, operation):
     assert np.array_equal(result, definition(row.geometry, operation, arrays))
 
 
+@some("2d every option", "2d depthwise 17", "2d 9 groups of 4 to 4", "2d 3x3", "3d 3x3x3")
+@every_operation
+def test_kernels_whose_axes_are_swapped_in_memory(row, operation):
+    """Each is dense, and begins and ends where one in the usual order would."""
+    arrays = dict(operands(row, operation))
+    swapped = np.ascontiguousarray(arrays.get("weight", np.empty(row.weight)).swapaxes(-1, -2))
+    arrays["weight" if "weight" in arrays else "out"] = swapped.swapaxes(-1, -2)
+    for algorithm in row.algorithms(operation, "float64"):
+        result = row.run(operation, arrays, algorithm=algorithm)
+        assert_right(row, operation, algorithm, result)
+    if operation == "forward":
+        planned = fastconv.plan(row.input, arrays["weight"], arrays["bias"], **row.options)
+        assert_right(row, operation, planned.algorithm, planned(arrays["input"]))
+
+
 @some("1d", "2d every option", "2d depthwise 17", "2d 3 groups of 16 to 16", "2d filter")
 @every_operation
 def test_operands_that_repeat(row, operation):

@@ -372,7 +372,10 @@ def _gather(
 ) -> bool:
     """scratch[t, k] = tap t of the filter of one channel; returns whether they lie backwards."""
     first, last = word(offsets, 0), word(offsets, (taps - 1) * channels)
-    forward, backward = last - first == taps - 1, first - last == taps - 1
+    forward = backward = True
+    for t in range(1, taps):  # each: a transposed kernel has its ends where others have them
+        hop = word(offsets, t * channels) - word(offsets, (t - 1) * channels)
+        forward, backward = forward and hop == 1, backward and hop == -1
     if forward or backward:
         source = shift(element, weight, min(first, last))
         transpose(element, source, step, present, taps, scratch, width)

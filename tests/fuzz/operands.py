@@ -13,7 +13,7 @@ FLOATS = ("float32", "float64", "float16", "complex64", "complex128")
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 # Layouts of `conv_cases.Surrounded`, and those that have no surroundings of their own.
-PLAIN_LAYOUTS = ("fortran", "swapped", "unaligned", "broadcast", "list", "odd ones")
+PLAIN_LAYOUTS = ("fortran", "swapped", "unaligned", "broadcast", "list", "odd ones", "across")
 EVERY_LAYOUT = (*LAYOUTS, *PLAIN_LAYOUTS)
 
 
@@ -91,6 +91,9 @@ class Operand:
             return self.memory.array
         if layout == "fortran":
             return np.asfortranarray(values)
+        if layout == "across":  # the last two axes the other way round
+            last = values.ndim - 1
+            return np.ascontiguousarray(values.swapaxes(last - 1, last)).swapaxes(last - 1, last)
         if layout == "swapped":
             return values.astype(values.dtype.newbyteorder(">"))
         if layout == "unaligned":
