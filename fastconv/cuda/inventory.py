@@ -200,15 +200,24 @@ class Checked(NamedTuple):
     assembled: Assembled | None
 
 
+def smaller(name: str) -> bool:
+    """Whether a kernel differs from another by a smaller tile only."""
+    return "_128x64x" in name or "_64x64x8_" in name
+
+
 def checked(index: int, capabilities: Sequence[Capability]) -> dict[Capability, Checked]:
-    """The kernel of that number for those compute capabilities that have it."""
+    """The kernel of that number for those compute capabilities that have it.
+
+    Smaller tiles are assembled for the newest only, to save time.
+    """
     kernel = kernels()[index]
     able = [cc for cc in capabilities if kernel.least_cc <= cc]
     there = ptxas() is not None
-    return {
-        cc: Checked(kernel.name, ptx, assemble(ptx, cc) if there else None)
-        for cc, ptx in zip(able, texts(kernel, able))
-    }
+    found = {}
+    for cc, ptx in zip(able, texts(kernel, able)):
+        wanted = there and (cc == capabilities[-1] or not smaller(kernel.name))
+        found[cc] = Checked(kernel.name, ptx, assemble(ptx, cc) if wanted else None)
+    return found
 
 
 def check_all(

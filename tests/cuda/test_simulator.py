@@ -23,8 +23,7 @@ FILES = ("convolution", "network", "pooling", "folding", "benchmark", "streams")
 # Of each kind of kernel some, with the tiles, vectors and warps that the simulator has not.
 KERNELS = (
     "test_device_faults.py or test_tensor_cores or test_a_users_function or test_unpooling"
-    " or test_bias_gradient or test_every_algorithm and not narrow and"
-    " (three or 1x1 or circular or unbatched or five)"
+    " or test_bias_gradient or test_every_algorithm and direct and (three or five)"
 )
 HOST = "test_device_streams.py or test_linear_and or test_it_runs"
 
