@@ -46,6 +46,8 @@ class Algorithm(NamedTuple):
     packed: float  # times that the weights grow by packing
     channels_last: bool | None  # the format that it works in; None: either
     make: Callable[[ConvGeometry, str, str, str | None], Engine]
+    # Seconds per element of input and output to turn it into that format, measured as below.
+    turning: float = 0.15e-9
 
 
 def _never(geometry: ConvGeometry, dtype: str, operation: str) -> None:
@@ -62,8 +64,8 @@ def _refuse_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str
 
 
 def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
-    if geometry.in_channels == 1:
-        return "one input channel: the others use it for several pixels or outputs at once"
+    if geometry.in_channels == 1 and (geometry.out_channels > 1 or operation == "weight_gradient"):
+        return "one input channel: the others use it for several outputs at once"
     return None
 
 
@@ -140,20 +142,41 @@ def _planar_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
     return _share(row, machine().lanes(dtype)) * _share(targets, planar_block(targets))
 
 
+def _terms(geometry: ConvGeometry, operation: str) -> int:
+    """Products that are summed for an element of what an operation writes."""
+    channels = geometry.out_channels if operation == "input_gradient" else geometry.in_channels
+    return channels // geometry.groups * math.prod(geometry.kernel_size)
+
+
+# Multiply-adds of a sum that would take as long as going from one tile to the next.
+BETWEEN_TILES = 8
+
+# Multiply-adds of an output that would take as long as gathering one of its pixels from a row with
+# a stride.
+GATHERING = 20
+
+
 def _plain_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
     return geometry.multiply_adds
 
 
 def _direct_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
     work = geometry.multiply_adds / _direct_share(geometry, dtype, operation)
+    work *= 1 + BETWEEN_TILES / _terms(geometry, operation)
     if _targets(geometry, operation) > machine().lanes(dtype):
         return work
     return 1.35 * work  # a tile of one vector is bound by its loads
 
 
 def _planar_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
+    targets = _targets(geometry, operation)
     work = geometry.multiply_adds / _planar_share(geometry, dtype, operation)
-    return work if _targets(geometry, operation) > 1 else 2 * work  # bound by its loads
+    if operation == "forward" and geometry.stride[-1] > 1:
+        work += geometry.multiply_adds / targets * GATHERING
+    if targets > 1:
+        return work
+    # Bound by its loads.
+    return 2 * work * (1 + BETWEEN_TILES / _terms(geometry, operation))
 
 
 def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
@@ -169,9 +192,6 @@ def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str |
     lanes = machine().lanes(dtype)
     if operation == "weight_gradient" and _targets(geometry, operation) >= lanes:
         return "vectors of output channels are full, and need no sums of lanes"
-    wide = _targets(geometry, operation) > lanes
-    if wide and operation == "forward" and geometry.stride[-1] > 1:
-        return "pixels of a strided row do not lie side by side"
     return None
 
 
@@ -200,7 +220,8 @@ def _decline_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str 
 
 
 def _sliding_work(geometry: ConvGeometry, dtype: str, operation: str) -> float:
-    return geometry.multiply_adds / sliding_share(geometry, dtype, operation)
+    work = geometry.multiply_adds / sliding_share(geometry, dtype, operation)
+    return work * (1 + BETWEEN_TILES / _terms(geometry, operation))
 
 
 def _refuse_winograd(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
@@ -341,6 +362,7 @@ ALGORITHMS = (
         1.0,
         True,
         Grouped,
+        2e-9,  # it does not turn them: packed planar tiles take over
     ),
     Algorithm(
         "planar",
@@ -352,6 +374,7 @@ ALGORITHMS = (
         1.0,
         False,
         _correlations(PLANAR),
+        0.3e-9,
     ),
     Algorithm(
         "sliding",
@@ -362,9 +385,8 @@ ALGORITHMS = (
         0.85,
         1.0,
         False,
-        lambda geometry, dtype, operation, activation: Sliding(
-            geometry, dtype, operation, activation
-        ),
+        Sliding,
+        0.3e-9,
     ),
     Algorithm(
         "winograd_f4",
@@ -427,11 +449,9 @@ ALGORITHMS = (
 
 
 # Seconds per byte that weights cost where they stream from beyond the second-level cache, and per
-# element to pack them: one of these layers, measured as above.
-STREAMING = 1 / 40e9
-PACKING = 0.4e-9
-# Seconds per element of input and output to turn it into the format that an algorithm works in.
-TURNING = {True: 0.15e-9, False: 0.3e-9}
+# packed element to put them in order or to transform them: these layers, measured as above.
+STREAMING = 1 / 60e9
+PACKING, TRANSFORMING = 0.3e-9, 0.8e-9
 
 
 def _verdict(
@@ -449,17 +469,17 @@ def _verdict(
     work = row.work(geometry, dtype, operation)
     size = 4 if dtype == "float32" else 8
     weights = row.packed * math.prod(geometry.weight_shape)
-    images = sum(map(math.prod, (geometry.input_shape, geometry.output_shape)))
+    shapes = geometry.input_shape, geometry.output_shape
+    images = sum(map(math.prod, shapes))
     moved = images + round(weights)
-    seconds = (
-        2 * work / (cpu.peak_flops(dtype) * row.efficiency) + size * moved / cpu.copy_bandwidth
-    )
+    seconds = 2 * work / (cpu.peak_flops(dtype) * row.efficiency)
+    seconds += size * images / cpu.copy_bandwidth
     if weights * size > cpu.level2_bytes:
         seconds += weights * size * STREAMING
     if not packed:
-        seconds += weights * PACKING
+        seconds += weights * (PACKING if row.packed == 1 else TRANSFORMING)
     if row.channels_last is not None and row.channels_last != channels_last:
-        seconds += images * TURNING[row.channels_last]
+        seconds += sum(math.prod(shape) for shape in shapes if shape[1] > 1) * row.turning
     doubt = row.declines(geometry, dtype, operation)
     return Verdict(row.name, None, doubt, row.advantage, seconds, round(2 * work), size * moved)
 

@@ -165,7 +165,8 @@ CHOICES = [
     ("forward", (256, 32, 2, 2), (32, 32, 3, 3), {"padding": 1}, "winograd_f2"),
     ("input_gradient", (1, 64, 56, 56), (64, 64, 3, 3), {}, "winograd_f4"),
     ("weight_gradient", (1, 64, 56, 56), (64, 64, 3, 3), {}, "direct"),
-    ("forward", (1, 1, 64, 66), (1, 1, 3, 3), {}, "sliding"),
+    ("forward", (1, 1, 64, 66), (1, 1, 3, 3), {}, "depthwise"),
+    ("forward", (1, 1, 64, 66), (1, 1, 7, 7), {}, "sliding"),
     ("forward", (1, 1, 9000), (1, 1, 70), {}, "sliding"),
     ("forward", (1, 1, 64, 66), (6, 1, 3, 3), {}, "planar"),
     ("forward", (1, 1, 99_000), (1, 1, 4_000), {}, "fourier"),
@@ -422,7 +423,7 @@ def test_activation_of_special_values(name):
 @pytest.mark.parametrize("row", CASES[::9], ids=lambda row: row.name)
 def test_activation_follows_the_bias(row):
     """Forward, planned and transposed: exact for relu6, whose arguments are small integers."""
-    a = operands(row, "forward")
+    a = dict(operands(row, "forward"))
     a["bias"] = 4 * a["bias"]  # outputs in padding only are no more than that
     plain = row.run("forward", a)
     assert (plain > 6).any() or not plain.size

@@ -21,6 +21,7 @@ from .job import (
     DEPTH_STEP,
     DIRECT,
     EPILOGUE,
+    FAR,
     FORM,
     GOALS_AT,
     GROUPS,
@@ -40,7 +41,7 @@ from .job import (
     THREAD_BYTES,
 )
 from .lowering import TARGET
-from .memory import call, copy, shift, word, words_of
+from .memory import call, copy, prefetch, shift, word, words_of
 from .outer import outer, set_steps
 from .pack import axis_of, block_width, enter_box
 from .tiles import pairwise_narrow, pairwise_wide
@@ -125,6 +126,10 @@ def _block(
         lines = work + word(job, LINES_AT) + 8 * first
         goals = work + word(job, GOALS_AT) + 8 * first
         rows, columns = min(height, pixels - first), min(width, remaining)
+        if word(job, FAR):
+            for i in range(height, min(2 * height, pixels - first)):
+                prefetch(element, target, word(goals, i))
+                prefetch(element, target, word(goals, i) + columns - 1)
         if in_place:
             _tile(element, job, target, goals, bias, x, lines, rows, weights, width)
         else:

@@ -59,6 +59,17 @@ class Emit:
         """`lanes` elements to base[first], with no alignment promised."""
         self.builder.store(vector, self.shift(base, first), align=self.align)
 
+    def stream(self, vector: Any, base: Any, first: Any = 0) -> None:
+        """As `store`, past the caches, if a vector is a line of them; base[first] begins one.
+
+        For what other threads read once they have been told to, by an instruction with a lock.
+        """
+        store = self.builder.store(vector, self.shift(base, first), align=self.align)
+        if self.lanes * self.align == 64:
+            store.align = 64
+            one = self.builder.module.add_metadata([i32(1)])
+            store.set_metadata("nontemporal", one)
+
     def broadcast(self, base: Any, index: Any = 0) -> Any:
         """base[index] in every lane."""
         scalar = self.builder.load(self.shift(base, index), typ=self.scalar, align=self.align)

@@ -98,9 +98,9 @@ class Grouped(Correlations):
         self, geometry: ConvGeometry, dtype: str, operation: str, activation: str | None = None
     ) -> None:
         counts = channel_counts(geometry, operation)
-        paired = geometry.groups == geometry.in_channels and (
-            operation == "forward" or counts[2] == 1
-        )
+        # Signals that lie channel by channel have one long row each, as planar tiles want it.
+        paired = geometry.rank > 1 and geometry.groups == geometry.in_channels
+        paired = paired and (operation == "forward" or counts[2] == 1)
         super().__init__(geometry, dtype, operation, PAIRWISE if paired else PLANAR, activation)
         self._counts, self._lanes = counts, machine().lanes(dtype)
         self._family = channel_family(geometry, dtype, operation)
@@ -266,6 +266,7 @@ def _fits_pixels(axes: np.ndarray) -> bool:
     inside = first >= 0 and last <= width[SIZE]
     return bool(
         width[SOURCE] == width[TARGET] == 1
+        and height[COUNT] > 1  # a tile of one row would keep an eighth of its sums
         and height[STEP] == width[STEP]
         and width[STEP] <= 2
         and width[COUNT] <= MOST_PIXELS

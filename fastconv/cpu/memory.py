@@ -16,6 +16,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from .emit import emitter
+
 _i64, _pointer = ir.IntType(64), ir.PointerType()
 
 # A launch has at most so many operands.
@@ -189,3 +191,14 @@ def words_of(typing: Any, values: Any) -> Any:
         return builder.ptrtoint(place, _i64)
 
     return types.int64(values), generate
+
+
+@intrinsic
+def prefetch(typing: Any, element: Any, address: Any, index: Any) -> Any:
+    """Have element address[index] brought into the second-level cache; it need not exist."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emitter(builder, element).prefetch(builder.inttoptr(args[1], _pointer), args[2])
+        return context.get_dummy_value()
+
+    return types.void(element, types.int64, types.int64), generate

@@ -63,6 +63,10 @@ from .winograd import (
     transform_weights,
     winograd,
 )
+from .workspace import workspace
+
+# Transformed weights begin with a cache line, as `Emit.stream` wants it.
+LINE = 64
 
 # Bytes of the products that are kept before they are transformed back, in level-2 caches.
 KEPT_PRODUCTS = 0.5
@@ -189,11 +193,12 @@ class Winograd(Correlations):
         words, products, taps = self.weight_words()
         block, blocks = self._block, self._blocks
         threads = launch.thread_count(4 * size)
-        packed = recycling.empty((size // taps * products,), self._zeros.dtype)
-        scratch = np.empty(threads * taps * block, self.dtype)
-        address = address_of(packed)
-        operands = weight, address, address_of(scratch), address_of(words)
-        launch.run(transform_weights, self.dtype, job, operands, self.groups * blocks, threads)
+        packed = recycling.empty((size // taps * products + LINE,), self._zeros.dtype)
+        address, each = -(-address_of(packed) // LINE) * LINE, taps * block * packed.itemsize
+        # In lines of its own: one that two threads share costs more than the second one brings.
+        with workspace(threads * each) as scratch:
+            operands = weight, address, scratch, address_of(words)
+            launch.run(transform_weights, self.dtype, job, operands, self.groups * blocks, threads)
         return packed, address
 
 
