@@ -141,7 +141,7 @@ def files() -> Rows:
     """Killed savers, damaged files, coverage-guided fuzzing."""
     from . import files as work
 
-    found = work.killed(100)
+    found = work.killed(40)
     rows = [(f"a process killed while it saves, {found['kills']} times", "the file was whole")]
     for reader in work.READERS:
         count = work.mutations(reader, 20_000)
@@ -151,7 +151,7 @@ def files() -> Rows:
     except ImportError:
         return rows
     for reader in work.READERS:
-        said = work.guided(reader, 60)
+        said = work.guided(reader, 30)
         assert not said["fault"] and said["runs"], said
         rows.append((f"{said['runs']:,} {reader} files guided by coverage", "read or refused"))
     return rows
