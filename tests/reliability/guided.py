@@ -6,13 +6,20 @@ alone are instrumented: all of NumPy and Numba would take minutes before the fir
 
 import sys
 
-import atheris
 
-with atheris.instrument_imports(
-    include=["fastconv.data.idx", "fastconv.nn.state", "fastconv.nn.layer"]
-):
-    from . import files
+def main() -> None:
+    """Feed the reader until the options say that it is enough; does not return."""
+    import atheris
 
-read = files.READERS[sys.argv[1]]
-atheris.Setup([sys.argv[0], *sys.argv[2:]], read)
-atheris.Fuzz()
+    with atheris.instrument_imports(
+        include=["fastconv.data.idx", "fastconv.nn.state", "fastconv.nn.layer"]
+    ):
+        from tests.reliability import files
+
+    read = files.READERS[sys.argv[1]]
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], read)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
