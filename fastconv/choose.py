@@ -484,6 +484,24 @@ def _verdict(
     return Verdict(row.name, None, doubt, row.advantage, seconds, round(2 * work), size * moved)
 
 
+# Sums of all products, one by one: no precision excludes them.
+PLAIN = ("depthwise", "grouped", "planar", "sliding", "direct")
+# Expected times of the fastest, beyond which nobody's time is spent on measuring.
+HOPELESS = 8
+
+
+def contenders(decision: Decision) -> list[str]:
+    """The algorithms that `plan(tune=True)` measures."""
+    fastest = next(v.seconds for v in decision.verdicts if v.algorithm == decision.algorithm)
+    return [
+        v.algorithm
+        for v in decision.verdicts
+        if v.refusal is None
+        and (v.doubt is None or v.algorithm in PLAIN)
+        and v.seconds <= HOPELESS * fastest
+    ]
+
+
 def plan_conv(
     op: str,
     geometry: ConvGeometry,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -62,9 +62,12 @@ class Decision:
     algorithm: str
     reason: str
     verdicts: tuple[Verdict, ...]
+    times: Mapping[str, float] = field(default_factory=dict)  # seconds, of what was measured
 
     def _against(self, other: Verdict) -> str:
         """Why a possible algorithm was not taken."""
+        if self.times:
+            return "possible; measured" if other.algorithm in self.times else "possible"
         seconds = next(v.seconds for v in self.verdicts if v.algorithm == self.algorithm)
         if other.seconds < seconds:
             return "possible"
@@ -78,21 +81,22 @@ class Decision:
             f"{g.output_shape}, {self.dtype}, stride {g.stride}, padding {g.padding}, "
             f"dilation {g.dilation}, groups {g.groups}"
         )
-        rows = [("", "algorithm", "MFLOP", "MB moved", "expected ms", "why")]
+        rows = [["", "algorithm", "MFLOP", "MB moved", "expected ms", "measured ms", "why"]]
         for v in self.verdicts:
             chosen = v.algorithm == self.algorithm
             against = v.refusal or v.doubt or self._against(v)
+            cost = [f"{v.flops / 1e6:.2f}", f"{v.moved_bytes / 1e6:.2f}", f"{v.seconds * 1e3:.3f}"]
+            time = f"{self.times[v.algorithm] * 1e3:.3f}" if v.algorithm in self.times else "-"
+            numbers = ["-"] * 4 if v.refusal else [*cost, time]
             why = self.reason if chosen else against
-            cost = (f"{v.flops / 1e6:.2f}", f"{v.moved_bytes / 1e6:.2f}", f"{v.seconds * 1e3:.3f}")
-            rows.append(
-                ("->" if chosen else "", v.algorithm, *(cost if not v.refusal else "---"), why)
-            )
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [
-            f"{a:<{widths[0]}} {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  "
-            f"{e:>{widths[4]}}  {why}"
-            for a, b, c, d, e, why in rows
-        ]
+            rows.append(["->" if chosen else "", v.algorithm, *numbers, why])
+        if not self.times:
+            rows = [[*row[:5], row[6]] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = []
+        for arrow, name, *cells, why in rows:
+            aligned = "  ".join(f"{n:>{width}}" for n, width in zip(cells, widths[2:]))
+            lines.append(f"{arrow:<{widths[0]}} {name:<{widths[1]}}  {aligned}  {why}")
         return Table("\n".join([head, *lines]))
 
 
@@ -105,6 +109,8 @@ class ConvPlan:
     ----------
     algorithm : str
         The algorithm that was chosen.
+    decision : Decision
+        Why, as a value; `explain` prints it.
     geometry : ConvGeometry
         Sizes and options.
     flops : int
@@ -129,13 +135,13 @@ class ConvPlan:
     ) -> None:
         self._epilogue, self._epilogue_args = epilogue, epilogue_args
         self.geometry, self.memory_format = geometry, memory_format
-        self._decision, self._engine, self._packed = decision, engine, packed
+        self.decision, self._engine, self._packed = decision, engine, packed
         self._has_bias, self._dtype, self._threads = has_bias, result_dtype, threads
 
     @property
     def algorithm(self) -> str:
         """Name of the chosen algorithm."""
-        return self._decision.algorithm
+        return self.decision.algorithm
 
     @property
     def flops(self) -> int:
@@ -156,7 +162,7 @@ class ConvPlan:
         """The table of algorithms with the reason for or against each, and the plan's memory."""
         other = "last" if self.memory_format == "channels_first" else "first"
         return Table(
-            f"{self._decision.table()}\n"
+            f"{self.decision.table()}\n"
             f"tuned for {self.memory_format}; channels_{other} input is laid out while packing\n"
             f"workspace: {self.workspace_bytes / 1e6:.2f} MB"
         )
@@ -212,6 +218,15 @@ class ConvPlan:
         if out is not None:
             return out
         return target if g.batched else target[0]
+
+    def rehearsal(self) -> Callable[[], np.ndarray]:
+        """A call of the plan on numbers that mean nothing, for timing."""
+        g, last = self.geometry, self.memory_format == "channels_last"
+        x, out = (empty(shape, self._dtype, last) for shape in (g.input_shape, g.output_shape))
+        x[...] = 1
+        if not g.batched:
+            x, out = x[0], out[0]
+        return lambda: self(x, out)
 
     def _run_fused(
         self, source: np.ndarray, target: np.ndarray, given: Sequence[np.ndarray]

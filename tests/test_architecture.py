@@ -30,6 +30,7 @@ ORDER = (
     "dtypes",
     "pooling",
     "choose",
+    "tuning",
     "calls",
     "config",
     "warmup",

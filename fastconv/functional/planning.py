@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..arguments import as_shape, as_sizes, as_threads, check_choice
+from ..arguments import as_flag, as_shape, as_sizes, as_threads, check_choice
 from ..arrays import as_operand
-from ..choose import plan_conv
+from ..choose import contenders, plan_conv
 from ..cpu.fused import Fused
+from ..cpu.launch import get_threads
 from ..device import cuda, on_device
 from ..dtypes import KINDS, check_bias
 from ..geometry import ConvGeometry
+from ..machine import machine
 from ..plan import OPERATIONS, ConvPlan, Table
+from ..tuning import measured
 from .convolution import FORWARD, as_epilogue
 
 MEMORY_FORMATS = ("channels_first", "channels_last")
@@ -37,6 +41,7 @@ def plan(
     dtype: Any = None,
     memory_format: str = "channels_first",
     threads: int | None = None,
+    tune: bool = False,
 ) -> ConvPlan:
     """Choose an algorithm and pack the weights once, for many inputs of one shape.
 
@@ -54,6 +59,10 @@ def plan(
         Of input and result; by default that of `weight`.
     memory_format : {"channels_first", "channels_last"}
         What the plan is made for; it accepts the other too.
+    tune : bool
+        Measure the algorithms instead of estimating their times, which takes some tenths of a
+        second. The times are kept beside the compiled kernels, for this problem, machine and
+        number of threads, and `ConvPlan.explain` shows them.
 
     Returns
     -------
@@ -63,7 +72,8 @@ def plan(
     Raises
     ------
     ValueError, TypeError
-        As `conv2d`; and if `memory_format` is unknown or `dtype` cannot hold the weights.
+        As `conv2d`; if `memory_format` is unknown or `dtype` cannot hold the weights; and if `tune`
+        comes with an `algorithm`, or with weights on a device.
 
     Examples
     --------
@@ -76,9 +86,13 @@ def plan(
            [0., 2., 1.]], dtype=float32)
     """
     op = "plan"
+    if as_flag(op, "tune", tune) and algorithm != "auto":
+        raise ValueError(f"{op}: tune=True needs algorithm='auto', not {algorithm!r}")
     if type(weight) is not np.ndarray and on_device(weight):
         options = (stride, padding, dilation, groups, padding_mode)
         _is_last(op, memory_format)
+        if tune:
+            raise ValueError(f"{op}: tune=True measures host algorithms, but weight is on a device")
         return cuda("planning").plan(
             _rank(op, tuple(weight.shape)),
             input_shape,
@@ -121,29 +135,52 @@ def plan(
     parameters: tuple[np.ndarray, ...] = ()
     if epilogue is not None or epilogue_args:
         fused, parameters = as_epilogue(op, epilogue, epilogue_args, result)
-    decision, engine = plan_conv(
-        op,
-        geometry,
-        result,
-        "forward",
-        activation,
-        algorithm,
-        packed=True,
-        channels_last=channels_last,
-        epilogue=fused,
-    )
-    return ConvPlan(
-        geometry,
-        decision,
-        engine,
-        engine.pack(w.astype(result), b),
-        has_bias=b is not None,
-        result_dtype=result,
-        memory_format=memory_format,
-        threads=threads,
-        epilogue=fused,
-        epilogue_args=parameters,
-    )
+
+    def made(algorithm: str) -> ConvPlan:
+        decision, engine = plan_conv(
+            op,
+            geometry,
+            result,
+            "forward",
+            activation,
+            algorithm,
+            packed=True,
+            channels_last=channels_last,
+            epilogue=fused,
+        )
+        return ConvPlan(
+            geometry,
+            decision,
+            engine,
+            engine.pack(w.astype(result), b),
+            has_bias=b is not None,
+            result_dtype=result,
+            memory_format=memory_format,
+            threads=threads,
+            epilogue=fused,
+            epilogue_args=parameters,
+        )
+
+    if not tune:
+        return made(algorithm)
+    workers = get_threads() if threads is None else threads
+    extras = activation, b is not None, fused is not None
+    return _fastest(made, (geometry, str(result), memory_format, extras, workers, machine()))
+
+
+def _fastest(made: Callable[[str], ConvPlan], problem: tuple[object, ...]) -> ConvPlan:
+    """Of the plans that `made` makes for the contenders the one that takes least time."""
+    first = made("auto")
+    names = contenders(first.decision)
+    if first.geometry.multiply_adds == 0 or len(names) < 2:
+        return first
+    plans = {name: made(name) for name in names}
+    times, remembered = measured(problem, {name: p.rehearsal() for name, p in plans.items()})
+    best = min(times, key=times.__getitem__)
+    reason = f"the fastest when they were measured{', an earlier time' if remembered else ''}"
+    plan = plans[best]
+    plan.decision = replace(plan.decision, reason=reason, times=times)
+    return plan
 
 
 def explain(
