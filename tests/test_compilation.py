@@ -157,7 +157,7 @@ import json, fastconv, numpy as np
 from fastconv.cpu import compile as compiling, launch
 from fastconv.cpu.pack import pack_weights
 
-plan = fastconv.plan((1, 1, 3), np.array([[[1.0, 10]]], np.float32))
+plan = fastconv.plan((1, 1, 3), np.array([[[1.0, 10]]], np.float32), algorithm="direct")
 hits = [code.cache_hits for code in pack_weights._compiled.values()]
 print(json.dumps([hits, sum(launch._serial.stats.cache_hits.values())]))
 """
@@ -241,7 +241,7 @@ def test_folder_that_vanishes(tmp_path):
     program = """
 import json, os, shutil, fastconv, numpy as np
 for dtype in ("float32", "float64"):
-    fastconv.plan((1, 1, 3), np.ones((1, 1, 2), dtype))
+    fastconv.plan((1, 1, 3), np.ones((1, 1, 2), dtype), algorithm="direct")
     shutil.rmtree(os.environ["FASTCONV_CACHE_DIR"], ignore_errors=True)
 print(json.dumps("alive"))
 """
