@@ -123,6 +123,17 @@ def test_in_nopython_code():
         assert same(call(x, w, beside, scale), (first, second))
 
 
+def test_two_functions_of_as_many_numbers_in_nopython_code():
+    f, g = numba.njit(lambda a: a + 1), numba.njit(lambda a: a * 3)
+
+    @numba.njit
+    def call(x, w):
+        return fastconv.conv1d(x, w, epilogue=f), fastconv.conv1d(x, w, epilogue=g)
+
+    added, tripled = call(np.ones((1, 1, 4), np.float32), np.ones((1, 1, 2), np.float32))
+    assert ((added == 3) & (tripled == 6)).all()
+
+
 def test_equal_functions_are_compiled_once():
     def make(number):
         return lambda a: a * number

@@ -104,14 +104,17 @@ def kernel_source(function: Any, parameters: int) -> Callable[..., None]:
     loads = "".join(
         f", load(element, shift(element, operands, {j} * begin), i)" for j in range(parameters)
     )
+    # A closure: of global functions Numba takes those of equal code for the same.
     source = (
-        "def epilogue(element, values, operands, begin, end, thread):\n"
-        "    for i in range(end):\n"
-        f"        store(element, values, i, function(load(element, values, i){loads}))\n"
+        "def make(function):\n"
+        "    def epilogue(element, values, operands, begin, end, thread):\n"
+        "        for i in range(end):\n"
+        f"            store(element, values, i, function(load(element, values, i){loads}))\n"
+        "    return epilogue\n"
     )
-    namespace = {"load": load, "store": store, "shift": shift, "function": function}
+    namespace: dict[str, Any] = {"load": load, "store": store, "shift": shift}
     exec(source, namespace)
-    return namespace["epilogue"]  # type: ignore[return-value]
+    return namespace["make"](function)  # type: ignore[no-any-return]
 
 
 def check_code(op: str, function: Any) -> None:
