@@ -46,6 +46,7 @@ from .lowering import (
 )
 from .memory import address_of
 from .pack import fill_box, pack_weights
+from .phases import Launch, Phase, launch_of
 from .planar import correlate_planar
 from .tiles import planar_vectors, tile_height
 from .workspace import workspace
@@ -57,17 +58,18 @@ ITEM_SIZES = {"float32": 4, "float64": 8, "int64": 8}
 
 
 class Packed(NamedTuple):
-    """Weights as tiles read them, one array per correlation, and the bias in whole blocks.
+    """Weights as tiles read them, one correlation after the other, and the bias in whole blocks.
 
-    Or weights as they are, with the jobs by which kernels pack them a block at a time. If `plain`,
-    there is neither bias nor activation nor epilogue: what no weight reaches is zero.
+    Or weights as they are, with the jobs by which kernels pack them a block at a time, and a table
+    of these. If `plain`, there is neither bias nor activation nor epilogue: what no weight reaches
+    is zero.
     """
 
-    weights: list[np.ndarray]
-    bias: np.ndarray
+    kept: tuple[np.ndarray, ...]
     plain: bool
-    addresses: list[int]  # of the weights, then of the bias
-    packing: list[int]  # addresses of the jobs by which kernels pack weights themselves, or zeros
+    weights: int  # addresses
+    bias: int
+    packing: int = 0  # of the table
     parameters: np.ndarray | None = None  # the table of the epilogue's, see `epilogue`
 
 
@@ -76,23 +78,6 @@ class Unpacked(NamedTuple):
 
     weight: np.ndarray
     bias: np.ndarray | None
-
-
-class Launch(NamedTuple):
-    """A job, its address, the byte of the target at which its first output lies, and its items."""
-
-    job: np.ndarray
-    job_at: int
-    start: int
-    items: int
-
-
-class Launches(NamedTuple):
-    """The launches of a call, the bytes they work in, and whether the target is cleared before."""
-
-    each: tuple[Launch, ...]
-    workspace: int
-    clears: bool
 
 
 def element_strides(x: np.ndarray) -> tuple[int, ...]:
@@ -143,7 +128,7 @@ class Correlations:
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
         self._work = geometry.multiply_adds
-        self._jobs: dict[tuple, Launches] = {}
+        self._jobs: dict[tuple, Launch | None] = {}
         self._packing: tuple[tuple[Any, ...], list[tuple[np.ndarray, int]]] | None = None
         g = geometry
         # A depthwise convolution is one group whose channels do not mix.
@@ -171,48 +156,53 @@ class Correlations:
         phases = reached_phases(words) if plain else range(phase_total(words))
         return [phase_axes(words, source, target, int(phase)) for phase in phases]
 
-    def launches(
+    def prepare(
         self,
         source: tuple[int, ...],
         target: tuple[int, ...],
         threads: int,
         plain: bool,
         late: bool = False,
-    ) -> Launches:
+    ) -> Launch | None:
         """What to launch for arrays (N, C, *spatial) of these strides in bytes; `plain` as packed.
 
-        A plain launch leaves out what no weight reaches. In `late` ones the kernel packs weights:
+        A plain launch leaves out what no weight reaches. In a `late` one the kernel packs weights:
         packed before for one run they would go to memory and come back, a block that is packed just
-        before its use stays in the second-level cache. There are none where a block would be packed
+        before its use stays in the second-level cache. There is none where a block would be packed
         often.
         """
         key = (source, target, threads, plain, late)
-        known = self._jobs.get(key)
-        if known is not None:
-            return known
+        try:
+            return self._jobs[key]
+        except KeyError:
+            pass
         size = ITEM_SIZES[self.dtype]
         from_, to = (tuple(s // size for s in strides) for strides in (source, target))
         channels = [self.groups, self.sources, self.targets, from_[1], to[1], self.multiplier]
-        wanted = 4 * threads if threads > 1 else 1
-        made: list[Launch] = []
-        most = 0
-        for axes, offsets, _, start in self._lower(
-            lifted_strides(from_), lifted_strides(to), plain
-        ):
-            make = self._late_job if late else self._job
+        lowered = self._lower(lifted_strides(from_), lifted_strides(to), plain)
+        wanted = 4 * threads // max(1, len(lowered)) if threads > 1 else 1
+        make, blocks = self._late_job if late else self._job, self.groups * self._blocks
+        phases, boxes = [], 1
+        for axes, offsets, _, start in lowered:
             job = make(axes, offsets, np.array(channels, np.int64), wanted)
             if job is None:
-                made = []
                 break
             job[ENTER] = fill_box.address(self.dtype)
-            made.append(Launch(job, address_of(job), int(start) * size, int(job[ITEMS])))
-            most = max(most, int(job[THREAD_BYTES]))
-        clears = plain and not self.forward and len(made) < phase_total(self._words)
+            boxes = max(boxes, int(job[BOX_COUNT]))
+            weights = 0 if late else blocks * int(job[BLOCK_SIZE])
+            phases.append(Phase(job, int(job[ITEMS]), weights, int(start) * size))
+        made = None
+        if len(phases) == len(lowered):
+            # A chunk is a box, or where kernels pack weights the blocks that they pack.
+            chunks = blocks if late else -(-boxes // threads) * threads
+            clears = plain and not self.forward and len(phases) < phase_total(self._words)
+            made = launch_of(
+                self._kernel, self.dtype, phases, THREAD_BYTES, chunks, threads, clears
+            )
         if len(self._jobs) >= MOST_JOBS:
             self._jobs.clear()
-        # Not read again: another thread may clear it.
-        launches = self._jobs[key] = Launches(tuple(made), threads * most, clears)
-        return launches
+        self._jobs[key] = made
+        return made
 
     def _job(
         self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int
@@ -259,31 +249,35 @@ class Correlations:
         """Weights (K, C/groups, *kernel) and bias in the order in which tiles read them."""
         return Unpacked(weight, bias) if once else self._pack(weight, bias)
 
-    def _pack(self, weight: np.ndarray, bias: np.ndarray | None, late: bool = False) -> Packed:
+    def _pack(
+        self, weight: np.ndarray, bias: np.ndarray | None, late: Launch | None = None
+    ) -> Packed:
+        """Packed weights; for a `late` launch the jobs by which its kernel packs them."""
         padded, padded_at = self._zeros, self._zeros_at
         if bias is not None:
             padded = padded.copy()
             padded_at = address_of(padded)
             padded[:, : self.targets] = bias.reshape(self.groups, -1)
         plain, origin = self.is_plain(bias), address_of(weight)
-        if late:
-            jobs = [job for job, _ in self._weight_jobs(weight.strides, plain)]
-            addresses = [*[origin] * len(jobs), padded_at]
-            return Packed([weight, *jobs], padded, plain, addresses, list(map(address_of, jobs)))
-        packed, addresses = [], []
-        for job, size in self._weight_jobs(weight.strides, plain):
-            rows, address = self._pack_rows(origin, job, size)
-            packed.append(rows)
-            addresses.append(address)
-        addresses.append(padded_at)
-        return Packed(packed, padded, plain, addresses, [0] * len(packed))
+        jobs = self._weight_jobs(weight.strides, plain)
+        if late is not None:
+            packing = [address_of(job) for job, _ in jobs]
+            if len(jobs) == 1:
+                return Packed((weight, padded, jobs[0][0]), plain, origin, padded_at, packing[0])
+            table = np.array(packing, np.int64)
+            kept = weight, padded, table, *[job for job, _ in jobs]
+            return Packed(kept, plain, origin, padded_at, address_of(table))
+        rows, address = self._pack_rows(origin, jobs)
+        return Packed((rows, padded), plain, address, padded_at)
 
-    def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-        """The weights at an address as tile rows of one correlation, and the address of these."""
-        rows = recycling.empty((size,), self._zeros.dtype)
-        address, items = address_of(rows), self.groups * self._blocks
-        threads = launch.thread_count(size)
-        launch.run(pack_weights, self.dtype, job, (weight, address), items, threads)
+    def _pack_rows(self, weight: int, jobs: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, int]:
+        """The weights at an address as tile rows, and the address of these."""
+        rows = recycling.empty((sum(size for _, size in jobs),), self._zeros.dtype)
+        address, items, goal = address_of(rows), self.groups * self._blocks, address_of(rows)
+        for job, size in jobs:
+            threads = launch.thread_count(size)
+            launch.run(pack_weights, self.dtype, job, (weight, goal), items, threads)
+            goal += size * rows.itemsize
         return rows, address
 
     def _weight_jobs(self, strides: tuple[int, ...], plain: bool) -> list[tuple[np.ndarray, int]]:
@@ -321,26 +315,31 @@ class Correlations:
         `engine_steps` notes the same launches.
         """
         count = launch.thread_count(self._work, threads)
-        launches = None
+        made = None
         if isinstance(packed, Unpacked):
             plain = self.is_plain(packed.bias)
-            launches = self.launches(source.strides, target.strides, count, plain, late=True)
-            packed = self._pack(*packed, late=bool(launches.each))
-        if launches is None or not launches.each:
-            launches = self.launches(source.strides, target.strides, count, packed.plain)
-        if launches.clears:
+            made = self.prepare(source.strides, target.strides, count, plain, late=True)
+            packed = self._pack(*packed, late=made)
+        if made is None:
+            made = self.prepare(source.strides, target.strides, count, packed.plain)
+            assert made is not None  # all but late ones are
+        if made.clears:
             target[...] = 0
-        kernel, origin, goal = (
-            self._kernel.address(self.dtype),
-            address_of(source),
-            address_of(target),
-        )
-        *weights, bias = packed.addresses
-        extra = () if packed.parameters is None else (address_of(packed.parameters),)
-        with workspace(launches.workspace) as work:
-            for one, weight, packing in zip(launches.each, weights, packed.packing):
-                operands = origin, weight, bias, goal + one.start, work, packing, *extra
-                launch.start(kernel, one.job_at, operands, one.items, count)
+        if made.items == 0:
+            return
+        with workspace(made.workspace) as work:
+            operands = (
+                address_of(source),
+                packed.weights,
+                packed.bias,
+                address_of(target) + made.start,
+                work,
+                packed.packing,
+                0 if packed.parameters is None else address_of(packed.parameters),
+                packed.packing,
+            )
+            kernel = made.kernel.address(self.dtype)
+            launch.start(kernel, made.job_at, operands, made.items, count)
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None
@@ -349,4 +348,6 @@ class Correlations:
         count = launch.thread_count(self._work, threads)
         size = ITEM_SIZES[self.dtype]
         from_, to = (tuple(step * size for step in steps) for steps in (source, target))
-        return self.launches(from_, to, count, False).workspace
+        made = self.prepare(from_, to, count, False)
+        assert made is not None  # all but late ones are
+        return made.workspace

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from .boxes import COPY, ZERO, box_job, copy_box
-from .engine import Correlations, Launches, element_strides
+from .engine import Correlations, element_strides
 from .epilogue import write_parameters
 from .fused import Fused, kind_of, like
 from .gradient_engine import WeightGradient
 from .grouped import pack_rows
-from .grouped_engine import KERNELS, Grouped
+from .grouped_engine import Grouped
 from .job import BLOCK, LANES
 from .pack import pack_weights
+from .phases import Launch
 from .program import Place, Program, Unwritten
 from .winograd import transform_weights
 from .winograd_engine import Winograd
@@ -69,19 +70,22 @@ def _correlations(
         if found is not None:
             _grouped(engine, found, p, x, weight, bias, y)
             return
-    packed = [
-        _packed_weight(engine, p, weight, job, count)
-        for job, count in engine._weight_jobs(weight.strides, plain)
-    ]
+    rows = _packed_weight(engine, p, weight, plain)
     padded = _padded_bias(engine, p, bias)
-    launches = engine.launches(x.strides, y.strides, p.threads, plain)
-    if launches.clears:
+    made = engine.prepare(x.strides, y.strides, p.threads, plain)
+    assert made is not None
+    if made.clears:
         box(p, ZERO, None, y)
     table = _parameter_table(p, parameters, y)
-    work = p.scratch(launches.workspace)
-    for one, rows in zip(launches.each, packed):
-        operands = p.place(x), rows, padded, p.place(y).shifted(one.start), work, 0, table
-        p.launch(engine._kernel, engine.dtype, one.job, operands, one.items)
+    work, goal = p.scratch(made.workspace), p.place(y).shifted(made.start)
+    operands = p.place(x), rows, padded, goal, work, 0, table, 0
+    _launch(p, engine.dtype, made, operands)
+
+
+def _launch(p: Program, dtype: str, made: Launch, operands: tuple[Place | int, ...]) -> None:
+    for job in made.phases:
+        p.constant(job)
+    p.launch(made.kernel, dtype, made.job, operands, made.items)
 
 
 def _parameter_table(p: Program, parameters: Sequence[np.ndarray], y: np.ndarray) -> Place | int:
@@ -107,41 +111,45 @@ def _parameter_table(p: Program, parameters: Sequence[np.ndarray], y: np.ndarray
 
 def _grouped(
     engine: Grouped,
-    found: tuple[int, Launches],
+    found: tuple[int, Launch],
     p: Program,
     x: np.ndarray,
     weight: np.ndarray,
     bias: np.ndarray | None,
     y: np.ndarray,
 ) -> None:
-    (family, launches), packed = found, []
-    plain = engine.is_plain(bias)
-    for job, blocks, count in engine.row_jobs(weight.strides, plain, family):
-        packed.append(p.scratch(count * weight.itemsize))
-        p.launch(pack_rows, engine.dtype, job, (p.place(weight), packed[-1]), blocks)
+    family, made = found
+    jobs = engine.row_jobs(weight.strides, engine.is_plain(bias), family)
+    rows = p.scratch(sum(count for *_, count in jobs) * weight.itemsize)
+    goal = rows
+    for job, blocks, count in jobs:
+        p.launch(pack_rows, engine.dtype, job, (p.place(weight), goal), blocks)
+        goal = goal.shifted(count * weight.itemsize)
     start = p.constant(engine.no_bias)
     if bias is not None:
         copied = np.empty_like(engine.no_bias)
         start = p.scratch(copied.nbytes)
         p.assign(copied, start)
         box(p, COPY, bias, copied)
-    if launches.clears:
+    if made.clears:
         box(p, ZERO, None, y)
-    work, indices = p.scratch(launches.workspace), p.constant(engine.indices)
-    for one, rows in zip(launches.each, packed):
-        operands = p.place(x), rows, start, p.place(y).shifted(one.start), work, indices
-        p.launch(KERNELS[family], engine.dtype, one.job, operands, one.items)
+    goal, indices = p.place(y).shifted(made.start), p.constant(engine.indices)
+    operands = p.place(x), rows, start, goal, p.scratch(made.workspace), indices, 0, 0
+    _launch(p, engine.dtype, made, operands)
 
 
-def _packed_weight(
-    engine: Correlations, p: Program, weight: np.ndarray, job: np.ndarray, count: int
-) -> Place:
-    """The weights of one correlation as tile rows."""
+def _packed_weight(engine: Correlations, p: Program, weight: np.ndarray, plain: bool) -> Place:
+    """The weights of all correlations as tile rows."""
     size, dtype, items = weight.itemsize, engine.dtype, engine.groups * engine._blocks
+    jobs = engine._weight_jobs(weight.strides, plain)
     if not isinstance(engine, Winograd):
-        rows = p.scratch(count * size)
-        p.launch(pack_weights, dtype, job, (p.place(weight), rows), items)
+        rows = p.scratch(sum(count for _, count in jobs) * size)
+        goal = rows
+        for job, count in jobs:
+            p.launch(pack_weights, dtype, job, (p.place(weight), goal), items)
+            goal = goal.shifted(count * size)
         return rows
+    ((job, count),) = jobs
     words, products, taps = engine.weight_words()
     rows = p.scratch(count // taps * products * size)
     scratch = p.scratch(p.threads * taps * engine._block * size)

@@ -10,11 +10,12 @@ from .. import recycling
 from ..geometry import ConvGeometry
 from ..machine import machine
 from . import launch
-from .engine import ITEM_SIZES, MOST_JOBS, Correlations, Launch, Launches, Packed
+from .engine import ITEM_SIZES, MOST_JOBS, Correlations, Packed
 from .grouped import pack_rows, slide_channels, slide_groups, slide_pairs, slide_pixels
 from .grouped_job import (
     ITEMS,
     THREAD_BYTES,
+    WEIGHTS,
     border_cells,
     channel_blocks,
     channel_indices,
@@ -38,6 +39,7 @@ from .lowering import (
     phase_total,
 )
 from .memory import address_of
+from .phases import Launch, Phase, launch_of
 from .workspace import workspace
 
 # Of a row of pixels, whose blocks have a table; of cells in the tables of tiles at borders.
@@ -59,7 +61,7 @@ class Weights:
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray | None, plain: bool) -> None:
         self.weight, self.bias, self.plain = weight, bias, plain
-        self.packed: dict[int, tuple[list[np.ndarray], list[int]]] = {}
+        self.packed: dict[int, tuple[np.ndarray, int]] = {}
         self.other: Packed | None = None
 
 
@@ -104,7 +106,7 @@ class Grouped(Correlations):
         super().__init__(geometry, dtype, operation, PAIRWISE if paired else PLANAR, activation)
         self._counts, self._lanes = counts, machine().lanes(dtype)
         self._family = channel_family(geometry, dtype, operation)
-        self._found: dict[tuple, tuple[int, Launches] | None] = {}
+        self._found: dict[tuple, tuple[int, Launch] | None] = {}
         self._rows: dict[tuple, list[tuple[np.ndarray, int, int]]] = {}
         self.indices = np.zeros(1, np.int64)
         if self._family in (GROUPS, PAIRS):
@@ -122,8 +124,8 @@ class Grouped(Correlations):
 
     def grouped(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int, plain: bool
-    ) -> tuple[int, Launches] | None:
-        """The family for arrays of these strides in bytes, and its launches; None without one.
+    ) -> tuple[int, Launch] | None:
+        """The family for arrays of these strides in bytes, and its launch; None without one.
 
         Packed tiles know epilogues, these do not.
         """
@@ -141,7 +143,7 @@ class Grouped(Correlations):
 
     def _make(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int, plain: bool
-    ) -> tuple[int, Launches] | None:
+    ) -> tuple[int, Launch] | None:
         size = ITEM_SIZES[self.dtype]
         from_, to = (tuple(s // size for s in strides) for strides in (source, target))
         lowered = self._lower(lifted_strides(from_), lifted_strides(to), plain)
@@ -154,17 +156,24 @@ class Grouped(Correlations):
             return None
         numbers = self._numbers(from_[1], to[1])
         tile = np.array([self._lanes, 4 * threads if threads > 1 else 1], np.int64)
-        made, most = [], 0
+        blocks, phases, items = self._row_blocks(family), [], 1
         for axes, offsets, _, start in lowered:
             parts = parts_of_axes(axes, family)
             if border_cells(parts) > MOST_CELLS:
                 return None
             pieces = list_pieces(parts, offsets, family, inputs)
             job = grouped_job(parts, offsets, pieces, family, numbers, tile, self.activation)
-            made.append(Launch(job, address_of(job), int(start) * size, int(job[ITEMS])))
-            most = max(most, int(job[THREAD_BYTES]))
-        clears = plain and not self.forward and len(made) < phase_total(self._words)
-        return family, Launches(tuple(made), threads * most, clears)
+            items = max(items, int(job[ITEMS]))
+            weights = blocks * int(job[WEIGHTS])
+            phases.append(Phase(job, int(job[ITEMS]), weights, int(start) * size))
+        clears = plain and not self.forward and len(phases) < phase_total(self._words)
+        kernel, chunks = KERNELS[family], -(-items // threads) * threads
+        made = launch_of(kernel, self.dtype, phases, THREAD_BYTES, chunks, threads, clears)
+        return family, made
+
+    def _row_blocks(self, family: int) -> int:
+        """Blocks of weights, each for a vector of targets, or for one."""
+        return -(-self._counts[1] // (1 if family == PIXELS else self._lanes))
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """The weights (K, C/groups, *kernel) and the bias, copied unless they are for `once`."""
@@ -175,18 +184,18 @@ class Grouped(Correlations):
         plain = self.is_plain(bias)
         return Weights(weight if once else weight.copy(), bias, plain)
 
-    def _packed(self, weights: Weights, family: int) -> list[int]:
-        """Addresses of the weights of each correlation, as tiles of a family read them."""
+    def _packed(self, weights: Weights, family: int) -> int:
+        """Address of the weights of all correlations, as tiles of a family read them."""
         found = weights.packed.get(family)
         if found is None:
-            made, origin = [], address_of(weights.weight)
-            for job, blocks, count in self.row_jobs(weights.weight.strides, weights.plain, family):
-                rows = recycling.empty((count,), self.dtype)
-                operands = origin, address_of(rows)
+            jobs = self.row_jobs(weights.weight.strides, weights.plain, family)
+            rows = recycling.empty((sum(count for *_, count in jobs),), self.dtype)
+            origin, address, goal = address_of(weights.weight), address_of(rows), address_of(rows)
+            for job, blocks, count in jobs:
                 threads = launch.thread_count(count)
-                launch.run(pack_rows, self.dtype, job, operands, blocks, threads)
-                made.append(rows)
-            found = weights.packed[family] = made, list(map(address_of, made))
+                launch.run(pack_rows, self.dtype, job, (origin, goal), blocks, threads)
+                goal += count * rows.itemsize
+            found = weights.packed[family] = rows, address
         return found[1]
 
     def row_jobs(
@@ -208,7 +217,7 @@ class Grouped(Correlations):
             group, within = np.divmod(np.arange(targets), outputs)
             places, depth_step = group * inputs * lifted[0] + within * lifted[1], lifted[0]
         lanes, jobs = 1 if family == PIXELS else self._lanes, []
-        blocks = -(-targets // lanes)
+        blocks = self._row_blocks(family)
         for axes, offsets, taps, _ in self._lower(lifted, lifted, plain):
             parts = parts_of_axes(axes, family)
             pieces = list_pieces(parts, offsets, family, inputs)
@@ -233,17 +242,21 @@ class Grouped(Correlations):
                 packed.other = super()._pack(packed.weight, packed.bias)
             super().run(source, packed.other, target, threads)
             return
-        family, launches = found
-        if launches.clears:
+        family, made = found
+        if made.clears:
             target[...] = 0
-        weights = self._packed(packed, family)
-        bias = address_of(self.no_bias if packed.bias is None else packed.bias)
-        origin, goal, indices = address_of(source), address_of(target), self._indices_at
-        kernel = KERNELS[family].address(self.dtype)
-        with workspace(launches.workspace) as work:
-            for one, weight in zip(launches.each, weights):
-                operands = origin, weight, bias, goal + one.start, work, indices
-                launch.start(kernel, one.job_at, operands, one.items, count)
+        if made.items == 0:
+            return
+        with workspace(made.workspace) as work:
+            operands = (
+                address_of(source),
+                self._packed(packed, family),
+                address_of(self.no_bias if packed.bias is None else packed.bias),
+                address_of(target) + made.start,
+                work,
+                self._indices_at,
+            )
+            launch.start(made.kernel.address(self.dtype), made.job_at, operands, made.items, count)
 
     def workspace_bytes(
         self, source: tuple[int, ...], target: tuple[int, ...], threads: int | None

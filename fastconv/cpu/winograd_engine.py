@@ -189,7 +189,8 @@ class Winograd(Correlations):
         words[:] = self.sources, rows, columns, products, taps
         return words, products, taps
 
-    def _pack_rows(self, weight: int, job: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    def _pack_rows(self, weight: int, jobs: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, int]:
+        ((job, size),) = jobs
         words, products, taps = self.weight_words()
         block, blocks = self._block, self._blocks
         threads = launch.thread_count(4 * size)
