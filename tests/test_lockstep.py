@@ -47,6 +47,8 @@ CONVOLUTIONS = {
     ),
     "cells without a tap": (3, (3, 11), (2, 3, 2), {"stride": 3}),
     "volumes": (2, (2, 3, 4, 5), (13, 2, 2, 3, 1), {"padding": 1}),
+    "rows of several chunks": (1, (2, 9001), (3, 2, 3), {"padding": 1}),
+    "chunks of rows": (8, (1, 71, 40), (5, 1, 2, 2), {"stride": (1, 2)}),
     "depthwise": (1, (3, 5, 6), (3, 1, 3, 3), {"padding": 1, "groups": 3, "stride": 2}),
 }
 

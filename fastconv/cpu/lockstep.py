@@ -12,10 +12,10 @@ from typing import Any
 from .compile import compiled, float_kernel, inlined
 from .lockstep_tiles import (
     VECTORS,
+    dot_0,
     dot_1,
-    dot_4,
-    dot_6,
-    dot_8,
+    dot_2,
+    dot_3,
     gather_1,
     gather_1_lone,
     gather_4,
@@ -134,53 +134,74 @@ def _sum(
         gather_1_lone(element, y, present, bias, x, tables, weights, steps)
 
 
-# Words of a weight gradient's job: three times four steps, the pixels of four axes and how far
-# apart they lie in x and in the gradient; then the x offset of every row.
-(D_GROUPS, D_TARGETS, D_ROWS, D_BLOCK, D_HEIGHT, D_X_GROUP, D_G_CHANNEL, D_WALK) = range(8)
-DOT_WORDS = D_WALK + 12
+# Words of a weight gradient's job: what there is in a group; the tile, with its target channels and
+# rows; elements between groups and between channels; of each axis its pixels and how far apart they
+# lie in x and in the gradient; vectors of images, their lanes, and whether the pixels of a row lie
+# side by side in both; the pixels of a chunk along H and W. Then the x offset of every row.
+(D_GROUPS, D_TARGETS, D_ROWS, D_TILE, D_BLOCK, D_HEIGHT, D_X_GROUP, D_G_CHANNEL, D_AXES) = range(9)
+(D_VECTORS, D_LANES, D_JOINED, D_CHUNK_H, D_CHUNK_W, DOT_WORDS) = range(D_AXES + 9, D_AXES + 15)
 
 
 @float_kernel
 def lockstep_products(
     element: Any, job: int, operands: int, begin: int, end: int, thread: int
 ) -> None:
-    """weight[k, r] = sum over pixels p, images n of gradient[k, p, n] * x[row(r) + p, n]
+    """weight[k, r] += sum over pixels p, images n of gradient[k, p, n] * x[row(r) + p, n]
 
-    r is a source channel of the group and a tap. Items are (group, block of k, block of r).
-    Operands: x, gradient, weight, bias or 0: bias[k] = sum over p, n of gradient[k, p, n].
+    r is a source channel of the group and a tap. Items are (group, block of k, block of r). All go
+    through a chunk of pixels before any goes on, so that the chunk is read from memory once.
+    Operands: x, gradient, weight, bias or 0: bias[k] += sum over p, n of gradient[k, p, n].
     """
-    x, gradient, weight, bias = _four_words(operands)
-    targets, rows = word(job, D_TARGETS), word(job, D_ROWS)
-    block, height, plane = word(job, D_BLOCK), word(job, D_HEIGHT), word(job, D_G_CHANNEL)
-    blocks, lines = -(-targets // block), -(-rows // height)
-    counts = _four(job, 0)
-    x_steps, g_steps = _four(job, 4), _four(job, 8)
-    for item in range(begin, end):
-        r, rest = item % lines * height, item // lines
-        k, group = rest % blocks * block, rest // blocks
-        channel = group * targets + k
-        source = shift(element, x, group * word(job, D_X_GROUP))
-        slopes = shift(element, gradient, channel * plane)
-        goal = shift(element, weight, channel * rows + r)
-        if r == 0 and bias:
-            total, counted = shift(element, bias, channel), min(block, targets - k)
-            for first in range(0, counted, 4):
-                here, goals = shift(element, slopes, first * plane), shift(element, total, first)
-                tally(element, goals, here, plane, counted - first, counts, g_steps)
-        table, shape = job + 8 * (DOT_WORDS + r), (targets - k, rows - r, rows, plane)
-        if block == 8:
-            dot_8(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
-        elif block == 6:
-            dot_6(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
-        elif block == 4:
-            dot_4(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
-        else:
-            dot_1(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+    depths, heights, widths = word(job, D_AXES), word(job, D_AXES + 3), word(job, D_AXES + 6)
+    for d in range(depths):
+        for h in range(0, heights, word(job, D_CHUNK_H)):
+            rows = min(word(job, D_CHUNK_H), heights - h)
+            for w in range(0, widths, word(job, D_CHUNK_W)):
+                pixels = min(word(job, D_CHUNK_W), widths - w)
+                for item in range(begin, end):
+                    _products(element, job, operands, item, (d, h, w), rows, pixels)
 
 
 @compiled
-def _four(job: int, first: int) -> Any:
-    return _four_words(job + 8 * (D_WALK + first))
+def _products(
+    element: Any, job: int, operands: int, item: int, first: Any, rows: int, pixels: int
+) -> None:
+    """An item for the pixels of a chunk that begins at `first`."""
+    x, gradient, weight, bias = _four_words(operands)
+    targets, lines = word(job, D_TARGETS), word(job, D_ROWS)
+    block, height, plane = word(job, D_BLOCK), word(job, D_HEIGHT), word(job, D_G_CHANNEL)
+    blocks, parts = -(-targets // block), -(-lines // height)
+    r, rest = item % parts * height, item // parts
+    k, group = rest % blocks * block, rest // blocks
+    channel, vectors = group * targets + k, word(job, D_VECTORS)
+    counts = (rows, 1, pixels * vectors) if word(job, D_JOINED) else (rows, pixels, vectors)
+    x_steps, x_first = _chunk(job, 1, first)
+    g_steps, g_first = _chunk(job, 2, first)
+    source = shift(element, x, group * word(job, D_X_GROUP) + x_first)
+    slopes = shift(element, gradient, channel * plane + g_first)
+    goal = shift(element, weight, channel * lines + r)
+    if r == 0 and bias:
+        total, counted = shift(element, bias, channel), min(block, targets - k)
+        for i in range(0, counted, 4):
+            here, goals = shift(element, slopes, i * plane), shift(element, total, i)
+            tally(element, goals, here, plane, counted - i, counts, g_steps)
+    table, shape = job + 8 * (DOT_WORDS + r), (targets - k, lines - r, lines, plane)
+    if word(job, D_TILE) == 0:
+        dot_0(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+    elif word(job, D_TILE) == 1:
+        dot_1(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+    elif word(job, D_TILE) == 2:
+        dot_2(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+    else:
+        dot_3(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+
+
+@compiled
+def _chunk(job: int, side: int, first: Any) -> Any:
+    """Steps in x (side 1) or the gradient (2) along H, W and N, and where a chunk begins there."""
+    d, h = word(job, D_AXES + side), word(job, D_AXES + 3 + side)
+    w = word(job, D_AXES + 6 + side)
+    return (h, w, word(job, D_LANES)), first[0] * d + first[1] * h + first[2] * w
 
 
 @float_kernel

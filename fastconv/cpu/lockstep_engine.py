@@ -25,7 +25,7 @@ from .lockstep import (
     lockstep_sums,
     lockstep_turn,
 )
-from .lockstep_tiles import DOT_ROWS, GATHER_BLOCKS, NOWHERE, VECTORS
+from .lockstep_tiles import GATHER_BLOCKS, NOWHERE, VECTORS, dot_tiles
 from .memory import address_of
 from .product import Product
 
@@ -123,9 +123,22 @@ def _block(targets: int) -> int:
     return min(blocks, key=lambda block: (-(-targets // block) * block, -block))
 
 
-def _dot_block(targets: int, rows: int) -> int:
-    """Target channels of a dot tile, with as little beyond the last ones as can be."""
-    return min(DOT_ROWS, key=lambda k: -(-targets // k) * k * -(-rows // DOT_ROWS[k]) * DOT_ROWS[k])
+def _dot_tile(targets: int, rows: int) -> int:
+    """Number of the dot tile with as little beyond the last target channels and rows as can be."""
+    tiles = dot_tiles()
+
+    def covered(number: int) -> int:
+        block, height = tiles[number]
+        return -(-targets // block) * block * -(-rows // height) * height
+
+    return min(range(len(tiles)), key=covered)
+
+
+def _chunk(count: tuple[int, ...], pixel_bytes: int) -> tuple[int, int]:
+    """Pixels along H and W that a weight gradient sums at once: half the second-level cache."""
+    pixels = max(1, machine().level2_bytes // 2 // pixel_bytes)
+    width = min(count[2], pixels)
+    return min(count[1], pixels // width), width
 
 
 class Turn:
@@ -237,16 +250,19 @@ class LockstepConvolution:
         steps = [x_channel * g.batch, *(s * d for s, d in zip(x_steps, dilation))]
         for n, step in zip((sources, *kernel), steps):
             cells = (cells[:, None] + step * np.arange(n)).ravel()
-        walk = [count[0], count[1], count[2], g.batch // lanes]
+        tile = _dot_tile(targets, len(cells))
+        block, height = dot_tiles()[tile]
         x_walk = [s * step for s, step in zip(stride, x_steps)]
-        if stride[2] == 1:  # a row is one run
-            walk = [count[0], count[1], 1, count[2] * g.batch // lanes]
-        block = _dot_block(targets, len(cells))
-        words = [g.groups, targets, len(cells), block, DOT_ROWS[block]]
+        joined = x_walk[2] == y_steps[2]
+        # What a pixel takes: its target channels, and of x the cells that no other had before.
+        size = np.dtype(self.dtype).itemsize * g.batch
+        chunk = _chunk(count, size * (block + sources * stride[1] * stride[2]))
+        words = [g.groups, targets, len(cells), tile, block, height]
         words += [sources * x_channel * g.batch, y_channel * g.batch]
-        words += [*walk, *x_walk, lanes, *y_steps, lanes]
+        words += [n for axis in zip(count, x_walk, y_steps) for n in axis]
+        words += [g.batch // lanes, lanes, int(joined), *chunk]
         assert len(words) == DOT_WORDS
-        items = g.groups * -(-targets // block) * -(-len(cells) // DOT_ROWS[block])
+        items = g.groups * -(-targets // block) * -(-len(cells) // height)
         return np.concatenate([np.array(words, np.int64), cells]), items
 
     def arranged(self, x: np.ndarray) -> np.ndarray:
@@ -278,8 +294,8 @@ class LockstepConvolution:
         self, x: np.ndarray, gradient: np.ndarray, biased: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The gradients of weight and bias, from an arranged source."""
-        weight = np.empty(self.geometry.weight_shape, x.dtype)
-        bias = np.empty(self.geometry.out_channels, x.dtype) if biased else None
+        weight = np.zeros(self.geometry.weight_shape, x.dtype)
+        bias = np.zeros(self.geometry.out_channels, x.dtype) if biased else None
         operands = *map(address_of, (x, gradient, weight)), 0 if bias is None else address_of(bias)
         threads = launch.thread_count(self.geometry.multiply_adds, None)
         launch.run(lockstep_products, self.dtype, self._products, operands, self._tiles, threads)

@@ -10,7 +10,7 @@ entry of a table of taps, r a row of a weight gradient (source channel and tap),
 |-------------------|----------|---------------|-------------------------------------------|
 | gather 8 x 2      | 16       | 10 / 16       | two vectors of images meet eight weights  |
 | gather 6, 4, 1 x 2| 12, 8, 2 | 8 / 12, ..    | as few channels as that                   |
-| dot 8 x 3         | 24       | 11 / 24       | channels by rows; also 6 x 4, 4 x 6, 1 x 8|
+| dot 8 x 3, 4 x 3  | 24, 12   | 11 / 24, 7/12 | channels by rows; see `dot_tiles`         |
 
 A row (address, count) of `tables` lists along one axis which entries meet an output: for each an
 offset in x and one in the weight, for pooling an offset and a part of the number of the tap.
@@ -24,14 +24,14 @@ from typing import Any
 from llvmlite import ir
 from numba.extending import intrinsic
 
+from ..machine import machine
 from .emit import Emit, emitter, i32, i64, outlined
 from .lanes import Lanes
 
 i8 = ir.IntType(8)
 
-# Target channels of a gather tile, and rows beside the channels of a dot tile.
+# Target channels of a gather tile.
 GATHER_BLOCKS = (8, 6, 4, 1)
-DOT_ROWS = {4: 6, 6: 4, 8: 3, 1: 8}
 # Vectors of images in a wide tile.
 VECTORS = 2
 # Vectors of a window that are pooled at once.
@@ -142,9 +142,18 @@ def _total(e: Emit, vector: Any) -> Any:
     return b.extract_element(vector, i32(0))
 
 
-def _dot(block: int) -> Any:
+def dot_tiles() -> tuple[tuple[int, int], ...]:
+    """Target channels and rows of the dot tiles: sums, the fewer of both and one more in registers.
+
+    The last is for single channels.
+    """
+    if machine().vector_registers >= 32:
+        return (4, 6), (6, 4), (8, 3), (1, 8)
+    return (3, 4), (4, 3), (2, 6), (1, 8)
+
+
+def _dot(number: int) -> Any:
     """An intrinsic for the products of a block of target channels and some rows."""
-    height = DOT_ROWS[block]
 
     @intrinsic
     def tile(
@@ -161,6 +170,7 @@ def _dot(block: int) -> Any:
     ) -> Any:
         def emit(builder: Any, element: Any, *args: Any) -> None:
             e = emitter(builder, element)
+            block, height = dot_tiles()[number]
             goal, gradient, x, table, shape, counts, x_steps, g_steps = args
             targets, rows, goal_channel, g_channel = (
                 builder.extract_value(shape, i) for i in range(4)
@@ -171,42 +181,60 @@ def _dot(block: int) -> Any:
             places = [e.integer(table, line) for line in lines]
             state = [e.constant(0) for _ in range(block * height)]
 
-            def along(axis: int, x: Any, g: Any) -> None:
-                if axis < 4:
-                    with e.loop(builder.extract_value(counts, axis), state) as i:
-                        x = e.shift(x, builder.mul(i, builder.extract_value(x_steps, axis)))
-                        g = e.shift(g, builder.mul(i, builder.extract_value(g_steps, axis)))
-                        along(axis + 1, x, g)
-                    return
-                slopes = [e.load(g, planes[k]) for k in range(block)]
-                for r in range(height):
-                    pixels = e.load(x, places[r])
-                    for k in range(block):
-                        i = r * block + k
-                        state[i] = e.fma(pixels, slopes[k], state[i])
+            def visit(x: Any, g: Any) -> None:
+                # The fewer are held, the others pass by.
+                by_row = block < height
+                held, passing = (g, planes), (x, places)
+                if not by_row:
+                    held, passing = passing, held
+                kept = [e.load(held[0], place) for place in held[1]]
+                for i, place in enumerate(passing[1]):
+                    value = e.load(passing[0], place)
+                    for j, other in enumerate(kept):
+                        n = i * block + j if by_row else j * block + i
+                        state[n] = e.fma(value, other, state[n])
 
-            along(0, x, gradient)
-            for r in range(height):
-                for k in range(block):
-                    place = builder.add(lines[r], e.times(channels[k], goal_channel))
-                    builder.store(
-                        _total(e, state[r * block + k]), e.shift(goal, place), align=e.align
-                    )
+            _pixels(e, counts, (x, gradient), (x_steps, g_steps), state, visit)
+            rows_of = [e.times(channel, goal_channel) for channel in channels]
+            goals = [e.shift(goal, builder.add(line, row)) for line in lines for row in rows_of]
+            _add_totals(e, state, goals)
 
         numbers = (goal, gradient, x, table, shape, counts, x_steps, g_steps)
-        return outlined(f"dot_{block}", emit, element, *numbers)
+        return outlined(f"dot_{number}", emit, element, *numbers)
 
     return tile
 
 
-# goal[k * goal_channel + r] = sum over p, n of gradient[k * g_channel + p.g + n] *
-#                              x[table[r] + p.x + n]
-# for k < targets and r < rows, and as many pixels p as `counts` says along four axes; `shape` is
+def _pixels(e: Emit, counts: Any, at: Any, steps: Any, state: list[Any], visit: Callable) -> None:
+    """visit(*pointers) for all pixels of three axes, each pointer moved on by its own steps."""
+
+    def along(axis: int, pointers: Any) -> None:
+        if axis == 3:
+            visit(*pointers)
+            return
+        with e.loop(e.builder.extract_value(counts, axis), state) as i:
+            distances = (e.times(i, e.builder.extract_value(step, axis)) for step in steps)
+            along(axis + 1, [e.shift(p, n) for p, n in zip(pointers, distances)])
+
+    along(0, at)
+
+
+def _add_totals(e: Emit, sums: list[Any], goals: list[Any]) -> None:
+    """Add the lanes of each vector to its goal; equal goals, of equal sums, once."""
+    b = e.builder
+    before = [b.load(goal, typ=e.scalar, align=e.align) for goal in goals]
+    for old, vector, goal in zip(before, sums, goals):
+        b.store(b.fadd(old, _total(e, vector)), goal, align=e.align)
+
+
+# goal[k * goal_channel + r] += sum over p, n of gradient[k * g_channel + p.g + n] *
+#                               x[table[r] + p.x + n]
+# for k < targets and r < rows, and as many pixels p as `counts` says along three axes; `shape` is
 # targets, rows, goal_channel, g_channel.
-dot_8 = _dot(8)
-dot_6 = _dot(6)
-dot_4 = _dot(4)
+dot_0 = _dot(0)
 dot_1 = _dot(1)
+dot_2 = _dot(2)
+dot_3 = _dot(3)
 
 
 @intrinsic
@@ -220,7 +248,7 @@ def tally(
     counts: Any,
     g_steps: Any,
 ) -> Any:
-    """goal[k] = sum over p, n of gradient[k * g_channel + p.g + n], for up to four channels k"""
+    """goal[k] += sum over p, n of gradient[k * g_channel + p.g + n], for up to four channels k"""
 
     def emit(builder: Any, element: Any, *args: Any) -> None:
         e = emitter(builder, element)
@@ -229,17 +257,11 @@ def tally(
         planes = [e.times(channel, g_channel) for channel in channels]
         state = [e.constant(0) for _ in channels]
 
-        def along(axis: int, g: Any) -> None:
-            if axis < 4:
-                with e.loop(builder.extract_value(counts, axis), state) as i:
-                    step = builder.extract_value(g_steps, axis)
-                    along(axis + 1, e.shift(g, builder.mul(i, step)))
-                return
+        def visit(g: Any) -> None:
             state[:] = [e.add(sum_, e.load(g, plane)) for sum_, plane in zip(state, planes)]
 
-        along(0, e.at(gradient))
-        for channel, sums in zip(channels, state):
-            builder.store(_total(e, sums), e.shift(goal, channel), align=e.align)
+        _pixels(e, counts, (e.at(gradient),), (g_steps,), state, visit)
+        _add_totals(e, state, [e.shift(goal, channel) for channel in channels])
 
     return outlined("tally", emit, element, goal, gradient, g_channel, targets, counts, g_steps)
 
