@@ -73,6 +73,12 @@ def check_choice(op: str, name: str, value: Any, choices: tuple[str | None, ...]
         raise ValueError(f"{op}: {name} must be one of {choices}, not {value!r}")
 
 
+def check_string(op: str, name: str, value: Any) -> None:
+    """Refuse what is neither a string nor None: a list could not even be looked up."""
+    if not (value is None or isinstance(value, str)):
+        raise TypeError(f"{op}: {name} must be a string, not {value!r}")
+
+
 def as_flag(op: str, name: str, value: Any) -> bool:
     """`value` as a bool: True, False, NumPy's, or the integers 1 and 0."""
     if isinstance(value, bool | np.bool_) or (type(value) is int and value in (0, 1)):

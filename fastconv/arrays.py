@@ -137,7 +137,7 @@ def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: np.ndarr
     for x in inputs:
         if x is not None and np.may_share_memory(out, x):
             _check_overlap(op, out, x)
-    if not out.flags.c_contiguous and out.size > 1 and _overlaps_itself(out):
+    if not out.flags.c_contiguous and out.size > 1 and overlaps_itself(out):
         raise ValueError(f"{op}: elements of out share memory (strides {out.strides})")
 
 
@@ -157,7 +157,7 @@ def _check_overlap(op: str, out: np.ndarray, x: np.ndarray) -> None:
         raise ValueError(f"{op}: out overlaps an input")
 
 
-def _overlaps_itself(x: np.ndarray) -> bool:
+def overlaps_itself(x: Any) -> bool:
     """Whether two indices may mean one address.
 
     Exact for every array made by slicing and transposing.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import reference
+from .arguments import check_string
 from .arrays import compute_dtype
 from .borders import FoldedBorder
 from .cpu.activation import check_activation
@@ -520,9 +521,8 @@ def plan_conv(
 
     Raises ValueError for an unknown algorithm or one that refuses the problem, with its reason.
     """
-    for name, value in (("activation", activation), ("algorithm", algorithm)):
-        if not (value is None or isinstance(value, str)):  # a list could not even be looked up
-            raise TypeError(f"{op}: {name} must be a string, not {value!r}")
+    check_string(op, "activation", activation)
+    check_string(op, "algorithm", algorithm)
     precision = get_precision()
     setting = packed, channels_last, precision, epilogue
     return _plan(op, geometry, dtype, operation, activation, algorithm, *setting)

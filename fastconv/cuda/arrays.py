@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Size
+from ..arrays import overlaps_itself
 from . import backend
 from .memory import Memory, ready
 
@@ -68,11 +69,18 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def reach_bytes(self) -> int:
-        """Bytes from the first to behind the last element."""
+        """Bytes from the first element to behind the highest one in memory."""
         if not self.size:
             return 0
         steps = zip(self.strides, self.shape)
-        return sum(stride * (count - 1) for stride, count in steps) + self.itemsize
+        return sum(max(stride, 0) * (count - 1) for stride, count in steps) + self.itemsize
+
+    @property
+    def before_bytes(self) -> int:
+        """Bytes of the array before its first element: it has some if an axis runs backwards."""
+        if not self.size:
+            return 0
+        return sum(max(-stride, 0) * (n - 1) for stride, n in zip(self.strides, self.shape))
 
     @property
     def c_contiguous(self) -> bool:
@@ -290,8 +298,10 @@ def formatted(x: DeviceArray, channels_last: bool) -> DeviceArray:
 
 def overlap(a: DeviceArray, b: DeviceArray) -> bool:
     """Whether the address ranges of two arrays meet."""
-    apart = a.address + a.reach_bytes <= b.address or b.address + b.reach_bytes <= a.address
-    return bool(a.size and b.size) and not apart
+    (low, high), (first, last) = (
+        (x.address - x.before_bytes, x.address + x.reach_bytes) for x in (a, b)
+    )
+    return bool(a.size and b.size) and low < last and first < high
 
 
 # --- From outside ---
@@ -300,9 +310,15 @@ def overlap(a: DeviceArray, b: DeviceArray) -> bool:
 def as_operand(op: str, name: str, value: Any) -> DeviceArray:
     """An array of any CUDA library as a `DeviceArray` on the same memory.
 
-    What was launched on its stream is waited for on ours. Raises TypeError for dtypes that are not
-    supported.
+    Copied if it runs backwards, as kernels read forwards only. What was launched on its stream is
+    waited for on ours. Raises TypeError for dtypes that are not supported.
     """
+    x = _shown(op, name, value)
+    return x.copy() if min(x.strides, default=0) < 0 else x
+
+
+def _shown(op: str, name: str, value: Any) -> DeviceArray:
+    """A `DeviceArray` on the memory of any library's array."""
     if type(value) is DeviceArray:
         return value
     backend.require_device()
@@ -314,8 +330,7 @@ def as_operand(op: str, name: str, value: Any) -> DeviceArray:
     if any(stride % dtype.itemsize for stride in strides):
         raise TypeError(f"{op}: {name} is not aligned to its dtype {dtype}: strides {strides}")
     backend.wait_for(interface.get("stream"))
-    x = DeviceArray(value, interface["data"][0], shape, strides, dtype)
-    return x.copy() if min(strides, default=0) < 0 else x
+    return DeviceArray(value, interface["data"][0], shape, strides, dtype)
 
 
 def to_device(op: str, name: str, value: Any) -> DeviceArray:
@@ -329,7 +344,7 @@ def to_device(op: str, name: str, value: Any) -> DeviceArray:
     if x.dtype not in DTYPES:
         raise TypeError(f"{op}: {name} must be {KINDS} to be on the device, not {x.dtype}")
     order = sorted(range(x.ndim), key=lambda axis: (-abs(x.strides[axis]), axis))
-    dense = np.ascontiguousarray(x.transpose(order))
+    dense = np.asarray(x.transpose(order), order="C")  # which leaves a number without axes
     fresh = empty(dense.shape, x.dtype)
     backend.copy_in(fresh.address, dense)
     return fresh.transpose(*np.argsort(order).tolist()) if order else fresh
@@ -339,13 +354,15 @@ def check_out(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: Any) -> 
     """`out` as a `DeviceArray`, if it can take the result."""
     if not hasattr(out, "__cuda_array_interface__"):
         raise TypeError(f"{op}: out must be an array on the device, not {type(out).__name__}")
-    if out.__cuda_array_interface__["data"][1]:
-        raise ValueError(f"{op}: out is read-only")
-    target = as_operand(op, "out", out)
+    target = _shown(op, "out", out)
     if target.shape != shape:
         raise ValueError(f"{op}: out has shape {target.shape}, the result has shape {shape}")
     if target.dtype != dtype:
         raise ValueError(f"{op}: out has dtype {target.dtype}, the result has dtype {dtype}")
+    if out.__cuda_array_interface__["data"][1]:
+        raise ValueError(f"{op}: out is read-only")
     if any(x is not None and overlap(target, x) for x in inputs):
         raise ValueError(f"{op}: out overlaps an input")
+    if overlaps_itself(target):
+        raise ValueError(f"{op}: elements of out share memory (strides {target.strides})")
     return target

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import check_string
 from ..geometry import ConvGeometry
 from ..plan import Decision, Verdict
 from ..precision import get_precision
@@ -168,6 +169,7 @@ def plan_conv(
 
     `dtype` is float16, float32, float64 or int64. Raises ValueError as `fastconv.choose.plan_conv`.
     """
+    check_string(op, "algorithm", algorithm)
     key = (geometry, dtype, operation, activation, algorithm, get_precision(), gpu())
     return _plan(op, *key)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import check_choice, check_string
 from ..device import on_device
 from ..geometry import ConvGeometry
 from .activation import formulas
@@ -30,9 +31,8 @@ def compute_dtype(dtype: np.dtype) -> np.dtype:
 
 def check_activation(op: str, name: Any, dtype: np.dtype) -> None:
     """ValueError for an unknown activation, TypeError for one that a dtype does not have."""
-    known = tuple(formulas("float32"))
-    if name is not None and name not in known:
-        raise ValueError(f"{op}: activation must be None or one of {known}, not {name!r}")
+    check_string(op, "activation", name)
+    check_choice(op, "activation", name, (None, *formulas("float32")))
     if name not in (None, "relu") and dtype.kind in "iu":
         raise TypeError(f"{op}: activation {name!r} of {dtype} is not supported")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Pairs, as_shape, as_threads
+from ..arguments import Pairs, Size, as_shape, as_threads
 from ..device import on_device
 from ..dtypes import check_bias, result_dtype
 from ..functional.convolution import FORWARD, TRANSPOSED
-from ..functional.dense import check_features
+from ..functional.dense import check_features, check_rows
 from ..geometry import ConvGeometry
 from . import convolution, folding
 from .arrays import DeviceArray, as_operand, check_out, empty, zeros
@@ -153,22 +153,19 @@ def linear(
     dtype = result_dtype(op, ("input", "weight"), x, w)
     b = _bias(op, bias, dtype, len(w))
     shape = (*x.shape[:-1], len(w))
-    target = None if out is None else check_out(op, out, shape, dtype, x, w, b)
+    target = _target(op, out, shape, dtype, x, w, b)
     if not x.size:
         return empty(shape, dtype) if out is None else out
     pixels, kernel = _as_pixels(x), w[:, :, None]
     geometry = ConvGeometry.forward(op, 1, pixels.shape, kernel.shape)
     y = convolution.run(op, "forward", geometry, dtype, pixels, kernel, b, activation=activation)
-    rows = y[0].T.reshape(shape)
-    if target is None:
-        return rows
-    target[...] = rows
-    return out
+    return _stored(y[0].T.reshape(shape), target, out)
 
 
-def linear_input(op: str, weight: Any, grad_output: Any) -> DeviceArray:
+def linear_input(op: str, weight: Any, grad_output: Any, threads: Any) -> DeviceArray:
     """The input gradient of `linear`."""
     w, gradient = operand(op, "weight", weight), operand(op, "grad_output", grad_output)
+    as_threads(op, threads)
     check_features(op, "grad_output", gradient, w.shape[::-1])
     dtype = result_dtype(op, ("grad_output", "weight"), gradient, w)
     shape = (*gradient.shape[:-1], w.shape[1])
@@ -180,14 +177,11 @@ def linear_input(op: str, weight: Any, grad_output: Any) -> DeviceArray:
     return y[0].T.reshape(shape)
 
 
-def linear_weight(op: str, input: Any, grad_output: Any) -> DeviceArray:
+def linear_weight(op: str, input: Any, grad_output: Any, threads: Any) -> DeviceArray:
     """The weight gradient of `linear`."""
     x, gradient = operand(op, "input", input), operand(op, "grad_output", grad_output)
-    if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
-        raise ValueError(
-            f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, of "
-            f"shape {x.shape}"
-        )
+    check_rows(op, x, gradient)
+    as_threads(op, threads)
     dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
     shape = (gradient.shape[-1], x.shape[-1])
     if not (x.size and gradient.size):
@@ -201,32 +195,45 @@ def linear_weight(op: str, input: Any, grad_output: Any) -> DeviceArray:
 # --- Columns and borders ---
 
 
-def unfold(op: str, geometry: ConvGeometry, x: DeviceArray, out: Any) -> Any:
+def unfold(op: str, geometry: ConvGeometry, x: DeviceArray, shape: Size, out: Any) -> Any:
     """The columns of `x`, which has a batch axis if the geometry is batched."""
+    target = _target(op, out, shape, x.dtype, x)
     columns = folding.unfold(geometry, x if geometry.batched else x[None])
-    return _result(op, columns if geometry.batched else columns[0], out, x)
+    return _stored(columns if geometry.batched else columns[0], target, out)
 
 
-def fold(op: str, geometry: ConvGeometry, columns: DeviceArray, out: Any) -> Any:
+def fold(op: str, geometry: ConvGeometry, columns: DeviceArray, shape: Size, out: Any) -> Any:
     """The image that columns are summed to."""
-    lone = not geometry.batched
+    target, lone = _target(op, out, shape, columns.dtype, columns), not geometry.batched
     image = folding.fold(geometry, columns[None] if lone else columns)
-    return _result(op, image[0] if lone else image, out, columns)
+    return _stored(image[0] if lone else image, target, out)
 
 
 def pad(op: str, x: DeviceArray, pairs: Pairs, mode: str, value: Any, out: Any) -> Any:
     """`x` with borders."""
-    return _result(op, folding.pad(x, pairs, mode, value), out, x)
+    shape = tuple(size + sum(pair) for size, pair in zip(x.shape, pairs))
+    target = _target(op, out, shape, x.dtype, x)
+    return _stored(folding.pad(x, pairs, mode, value), target, out)
 
 
 def pad_input(op: str, gradient: DeviceArray, pairs: Pairs, mode: str, out: Any) -> Any:
     """The gradient of `pad`."""
-    return _result(op, folding.pad_input(gradient, pairs, mode), out, gradient)
+    shape = tuple(size - sum(pair) for size, pair in zip(gradient.shape, pairs))
+    target = _target(op, out, shape, gradient.dtype, gradient)
+    return _stored(folding.pad_input(gradient, pairs, mode), target, out)
 
 
-def _result(op: str, found: DeviceArray, out: Any, *inputs: DeviceArray) -> Any:
+# --- Into `out` ---
+
+
+def _target(op: str, out: Any, shape: Size, dtype: np.dtype, *inputs: Any) -> DeviceArray | None:
+    """`out`, checked before anything runs, or None if there is none."""
+    return None if out is None else check_out(op, out, shape, dtype, *inputs)
+
+
+def _stored(found: DeviceArray, target: DeviceArray | None, out: Any) -> Any:
     """`found`, or `out` with its values."""
-    if out is None:
+    if target is None:
         return found
-    check_out(op, out, found.shape, found.dtype, *inputs)[...] = found
+    target[...] = found
     return out

@@ -30,23 +30,23 @@ def pointer(dtype: Any) -> Any:
 
 
 class Cells:
-    """A pointer in the simulator: indices below zero or beyond the memory are errors."""
+    """A pointer in the simulator, to one of some cells: indices beyond them are errors."""
 
-    __slots__ = ("_cells", "address", "dtype", "itemsize")
+    __slots__ = ("_cells", "_first", "address", "dtype", "itemsize")
 
-    def __init__(self, cells: np.ndarray) -> None:
+    def __init__(self, cells: np.ndarray, first: int) -> None:
         self._cells, self.dtype, self.itemsize = cells, cells.dtype, cells.itemsize
-        self.address = cells.ctypes.data
+        self._first, self.address = first, cells.ctypes.data + first * cells.itemsize
 
     def __getitem__(self, index: int) -> Any:
-        if not 0 <= index < len(self._cells):
+        if not 0 <= index + self._first < len(self._cells):
             raise IndexError(f"read at {index} of {len(self._cells)}")
-        return self._cells[index]
+        return self._cells[index + self._first]
 
     def __setitem__(self, index: int, value: Any) -> None:
-        if not 0 <= index < len(self._cells):
+        if not 0 <= index + self._first < len(self._cells):
             raise IndexError(f"write at {index} of {len(self._cells)}")
-        self._cells[index] = value
+        self._cells[index + self._first] = value
 
 
 class Kernel:
@@ -132,8 +132,9 @@ def _simulated(kind: Any, arg: Any) -> Any:
     if kind == "real":
         return float(arg)
     assert np.dtype(kind) == arg.dtype, f"{arg.dtype} given, {kind} declared"
-    memory = backend.memory_at(arg.address, arg.reach_bytes)
-    return Cells(memory.view(arg.dtype))
+    before = arg.before_bytes
+    memory = backend.memory_at(arg.address - before, before + arg.reach_bytes)
+    return Cells(memory.view(arg.dtype), before // arg.dtype.itemsize)
 
 
 def blocks_for(work: int, each: int = 1) -> int:

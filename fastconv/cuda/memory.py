@@ -34,6 +34,7 @@ class Memory:
     """
 
     __slots__ = ("_key", "_memory", "_roams", "address", "dtype", "reach_bytes", "stream")
+    before_bytes = 0
 
     def __init__(self, size: int, dtype: Any = np.uint8) -> None:
         self.dtype, self.reach_bytes = np.dtype(dtype), size

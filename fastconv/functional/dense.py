@@ -104,6 +104,20 @@ def check_features(op: str, name: str, x: np.ndarray, weight_shape: Size) -> Non
         )
 
 
+def check_rows(op: str, x: np.ndarray, gradient: np.ndarray) -> None:
+    """Refuse what is not (..., C) and (..., K) with the same leading axes."""
+    if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
+        raise ValueError(
+            f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, of "
+            f"shape {x.shape}"
+        )
+    if x.shape[-1] < 1 or gradient.shape[-1] < 1:
+        raise ValueError(
+            f"{op}: input of shape {x.shape} and grad_output of shape {gradient.shape} must have "
+            "features on their last axes"
+        )
+
+
 def as_pixels(rows: np.ndarray) -> np.ndarray:
     """(..., C) as one channels-last signal (1, C, number of rows)."""
     return rows.reshape(-1, rows.shape[-1]).T[None]

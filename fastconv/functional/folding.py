@@ -103,9 +103,9 @@ def unfold(
     kernel = as_sizes(op, "kernel_size", kernel_size, _rank(op, kernel_size), at_least=1)
     geometry = _columns(op, x.shape, kernel, dilation, padding, stride)
     rows, length = geometry.in_channels * math.prod(kernel), math.prod(geometry.out_size)
-    if type(x) is not np.ndarray:
-        return cuda("functional").unfold(op, geometry, x, out)
     shape = (geometry.batch, rows, length) if geometry.batched else (rows, length)
+    if type(x) is not np.ndarray:
+        return cuda("functional").unfold(op, geometry, x, shape, out)
     if out is not None:
         check_out(op, out, shape, x.dtype, x)
     ordered = out is not None and out.flags.c_contiguous
@@ -191,7 +191,7 @@ def fold(
             f"{geometry.out_size}"
         )
     if type(x) is not np.ndarray:
-        return cuda("functional").fold(op, geometry, x, out)
+        return cuda("functional").fold(op, geometry, x, shape, out)
     if out is not None:
         check_out(op, out, shape, x.dtype, x)
     image = empty(shape, folding.sum_dtype(x.dtype), False)

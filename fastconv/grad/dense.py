@@ -10,7 +10,7 @@ from ..arrays import as_operand
 from ..calls import ConvCall, calls
 from ..device import cuda, on_device
 from ..dtypes import result_dtype
-from ..functional.dense import as_pixels, check_features, from_pixels
+from ..functional.dense import as_pixels, check_features, check_rows, from_pixels
 from ..geometry import ConvGeometry
 from ..remembered import key_of
 
@@ -42,7 +42,7 @@ def linear_input(weight: Any, grad_output: Any, *, threads: int | None = None) -
     """
     op = "linear_input"
     if type(grad_output) is not np.ndarray and on_device(grad_output):
-        return cuda("functional").linear_input(op, weight, grad_output)
+        return cuda("functional").linear_input(op, weight, grad_output, threads)
     w, gradient = as_operand(op, "weight", weight), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (), gradient, w)
     call = calls.get(key)
@@ -86,21 +86,12 @@ def linear_weight(input: Any, grad_output: Any, *, threads: int | None = None) -
     """
     op = "linear_weight"
     if type(input) is not np.ndarray and on_device(input):
-        return cuda("functional").linear_weight(op, input, grad_output)
+        return cuda("functional").linear_weight(op, input, grad_output, threads)
     x, gradient = as_operand(op, "input", input), as_operand(op, "grad_output", grad_output)
     key = key_of(op, (), x, gradient)
     call = calls.get(key)
     if call is None:
-        if x.ndim < 1 or x.ndim != gradient.ndim or x.shape[:-1] != gradient.shape[:-1]:
-            raise ValueError(
-                f"{op}: grad_output of shape {gradient.shape} has not the leading axes of input, "
-                f"of shape {x.shape}"
-            )
-        if x.shape[-1] < 1 or gradient.shape[-1] < 1:
-            raise ValueError(
-                f"{op}: input of shape {x.shape} and grad_output of shape {gradient.shape} must "
-                "have features on their last axes"
-            )
+        check_rows(op, x, gradient)
         dtype = result_dtype(op, ("grad_output", "input"), gradient, x)
         shape = (gradient.shape[-1], x.shape[-1])
         if x.size == 0 or gradient.size == 0:

@@ -19,11 +19,12 @@ DEVICE = Path(__file__).parent / "device"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 # The longest first.
-FILES = ("convolution", "network", "pooling", "folding", "benchmark", "streams")
+FILES = ("convolution", "network", "pooling", "folding", "benchmark", "bad_inputs", "streams")
 # Of each kind of kernel some, with the tiles, vectors and warps that the simulator has not.
 KERNELS = (
     "test_device_faults.py or test_tensor_cores or test_a_users_function or test_unpooling"
-    " or test_bias_gradient or test_every_algorithm and direct and (three or five)"
+    " or test_arrays_that_run_backwards or test_bias_gradient"
+    " or test_every_algorithm and direct and (three or five)"
 )
 HOST = "test_device_streams.py or test_linear_and or test_it_runs"
 
