@@ -10,17 +10,23 @@ import numpy as np
 import fastconv
 from benchmarks.cases import ConvCase, PoolCase
 from benchmarks.problem import NORM, Problem, Side, in_format
+from fastconv.choose import plan_conv
+from fastconv.plan import Decision
 
 
 def our_sides(
-    problem: Problem, memory_formats: tuple[str, ...], functional: bool, planned: bool
+    problem: Problem,
+    memory_formats: tuple[str, ...],
+    functional: bool,
+    planned: bool,
+    algorithm: str = "auto",
 ) -> Iterator[tuple[str, Side]]:
     """(memory format, side) for every way of calling fastconv that exists for the problem."""
     for memory_format in memory_formats:
         if functional:
-            yield memory_format, _functional(problem, memory_format)
+            yield memory_format, _functional(problem, memory_format, algorithm)
         if planned and can_plan(problem):
-            yield memory_format, _planned(problem, memory_format)
+            yield memory_format, _planned(problem, memory_format, algorithm)
 
 
 def can_plan(problem: Problem) -> bool:
@@ -29,16 +35,28 @@ def can_plan(problem: Problem) -> bool:
     return isinstance(case, ConvCase) and problem.operation == "forward" and not case.transposed
 
 
-def _options(case: ConvCase) -> dict[str, Any]:
+def decide(problem: Problem, memory_format: str, planned: bool) -> Decision:
+    """What fastconv chooses for a convolution, and its table."""
+    operation = problem.operation
+    if problem.transposed:
+        mirrored = {"forward": "input_gradient", "input_gradient": "forward"}
+        operation = mirrored.get(operation, operation)
+    dtype, last = np.dtype(problem.dtype), memory_format == "channels_last"
+    arguments = problem.case.name, problem.geometry, dtype, operation
+    return plan_conv(*arguments, packed=planned, channels_last=last)[0]
+
+
+def _options(case: ConvCase, algorithm: str) -> dict[str, Any]:
     return {
         "stride": case.stride,
         "padding": case.padding,
         "dilation": case.dilation,
         "groups": case.groups,
+        "algorithm": algorithm,
     }
 
 
-def _functional(problem: Problem, memory_format: str) -> Side:
+def _functional(problem: Problem, memory_format: str, algorithm: str) -> Side:
     name, case = f"fastconv {memory_format}", problem.case
     arrays = {
         key: array if key == "w" else in_format(array, memory_format)
@@ -46,8 +64,9 @@ def _functional(problem: Problem, memory_format: str) -> Side:
     }
     if isinstance(case, PoolCase):
         return Side(name, _pooling(problem, case, arrays), algorithm="pool")
-    call = (_transposed if case.transposed else _plain)(problem, case, arrays)
-    return Side(name, call, algorithm=_chosen(problem, memory_format))
+    call = (_transposed if case.transposed else _plain)(problem, case, arrays, algorithm)
+    chosen = decide(problem, memory_format, False).algorithm if algorithm == "auto" else algorithm
+    return Side(name, call, algorithm=chosen)
 
 
 def _pooling(problem: Problem, case: PoolCase, arrays: dict[str, Any]) -> Callable[[], Any]:
@@ -75,9 +94,11 @@ def _pooling(problem: Problem, case: PoolCase, arrays: dict[str, Any]) -> Callab
     return lambda: gradient(dy, pool(x, *windows, return_indices=True)[1], shape)
 
 
-def _plain(problem: Problem, case: ConvCase, arrays: dict[str, Any]) -> Callable[[], Any]:
+def _plain(
+    problem: Problem, case: ConvCase, arrays: dict[str, Any], algorithm: str
+) -> Callable[[], Any]:
     x, w, dy = (arrays.get(key) for key in ("x", "w", "dy"))
-    options = _options(case)
+    options = _options(case, algorithm)
     if problem.operation == "input_gradient":
         shape = problem.input_shape
         input_gradient = getattr(fastconv.grad, f"conv{case.rank}d_input")
@@ -89,10 +110,12 @@ def _plain(problem: Problem, case: ConvCase, arrays: dict[str, Any]) -> Callable
     return lambda: conv(x, w, **options)
 
 
-def _transposed(problem: Problem, case: ConvCase, arrays: dict[str, Any]) -> Callable[[], Any]:
+def _transposed(
+    problem: Problem, case: ConvCase, arrays: dict[str, Any], algorithm: str
+) -> Callable[[], Any]:
     """Its gradients are a plain convolution and a weight gradient with the operands exchanged."""
     x, w, dy = (arrays.get(key) for key in ("x", "w", "dy"))
-    options = _options(case)
+    options = _options(case, algorithm)
     if problem.operation == "input_gradient":
         conv = getattr(fastconv, f"conv{case.rank}d")
         return lambda: conv(dy, w, **options)
@@ -103,33 +126,16 @@ def _transposed(problem: Problem, case: ConvCase, arrays: dict[str, Any]) -> Cal
     return lambda: transposed(x, w, output_padding=case.output_padding, **options)
 
 
-def _planned(problem: Problem, memory_format: str) -> Side:
+def _planned(problem: Problem, memory_format: str, algorithm: str) -> Side:
     case = problem.case
     assert isinstance(case, ConvCase)
     x = in_format(problem.operands["x"], memory_format)
     plan = fastconv.plan(
-        x.shape, problem.operands["w"], memory_format=memory_format, **_options(case)
+        x.shape,
+        problem.operands["w"],
+        memory_format=memory_format,
+        **_options(case, algorithm),
     )
     out = in_format(np.empty(problem.output_shape, problem.dtype), memory_format)
     name = f"fastconv {memory_format} planned"
     return Side(name, lambda: plan(x, out=out), planned=True, algorithm=plan.algorithm)
-
-
-def _chosen(problem: Problem, memory_format: str) -> str:
-    """Name of the algorithm, from the table of `fastconv.explain`."""
-    g, operation = problem.geometry, problem.operation
-    if problem.transposed:
-        mirrored = {"forward": "input_gradient", "input_gradient": "forward"}
-        operation = mirrored.get(operation, operation)
-    table = fastconv.explain(
-        g.input_shape,
-        g.weight_shape,
-        g.stride,
-        g.padding,
-        g.dilation,
-        g.groups,
-        dtype=problem.dtype,
-        operation=operation,
-        memory_format=memory_format,
-    )
-    return next(line.split()[1] for line in table.splitlines() if line.startswith("->"))

@@ -29,6 +29,8 @@ ORDER = (
     "borders",
     "dtypes",
     "pooling",
+    "estimates",
+    "algorithms",
     "choose",
     "tuning",
     "calls",

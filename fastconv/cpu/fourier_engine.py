@@ -49,11 +49,22 @@ from .pack import source_position
 
 ITEM_SIZES = {"float32": 4, "float64": 8}
 
-# Multiply-adds that take as long as a transform does per sample and doubling, and as the rest of
-# the work on a sample; and a call's fixed cost. Two cores of Zen 4, AVX-512, 2026-11.
-TRANSFORM, SAMPLE, CALL = 7.5, 30.0, 8e6
-# The same for a product of two frequencies, and for reading the spectra of the weights.
-PRODUCT, READING = 5.0, 30.0
+
+class Costs(NamedTuple):
+    """Multiply-adds that take as long as the parts of the work, most of which is moving numbers."""
+
+    axis: float  # a sample, transformed along one axis
+    sample: float  # the rest of the work on a sample
+    product: float  # a product of two frequencies
+    reading: float  # to read a frequency of the weights
+
+
+# By the number of vector registers: two cores of Zen 4, AVX-512, and of Zen 3, AVX2, 2026-11.
+COSTS = {32: Costs(115, 60, 10, 125), 16: Costs(215, 120, 20, 235)}
+# A call's fixed cost; and a sample of the weights, which NumPy turns into spectra in several passes
+# on one thread, in fewer if there is one channel only.
+CALL = 8e6
+PACKING, PACKING_ALONE = 1900.0, 600.0
 # Items of a product of lone spectra, at least.
 PARTS = 16
 # Bytes of samples that are in work at once: more tiles to share, or the caches would not hold them.
@@ -85,6 +96,7 @@ class Tiling(NamedTuple):
     per_tile: tuple[int, ...]
     tiles: tuple[int, ...]
     work: float
+    packing: float  # of the weights
 
 
 def correlation_axes(geometry: ConvGeometry, operation: str) -> tuple[Axis, ...]:
@@ -96,13 +108,15 @@ def correlation_axes(geometry: ConvGeometry, operation: str) -> tuple[Axis, ...]
     return tuple(Axis(extent, size, 1) for extent, size in zip(extents, g.in_size))
 
 
+@functools.lru_cache(maxsize=512)
 def tile(geometry: ConvGeometry, dtype: str, operation: str) -> Tiling:
     """The cheapest of some tilings, by counted work."""
     g = geometry
+    costs = COSTS[32 if machine().vector_registers >= 32 else 16]
     axes = correlation_axes(g, operation)
     channels, pairs = g.in_channels + g.out_channels, g.in_channels * g.out_channels // g.groups
     least = machine().lanes(dtype)
-    best = None
+    best, least_work = None, math.inf
     for factor in FACTORS:
         sizes, counts, tiles = [], [], []
         for axis in axes:
@@ -110,22 +124,38 @@ def tile(geometry: ConvGeometry, dtype: str, operation: str) -> Tiling:
             size = span if math.isinf(factor) else math.ceil(factor * axis.extent) + axis.step
             size = min(span, size)
             if axis is axes[-1]:  # an even row, whose spectrum fills a vector
-                size = 2 * scipy_fft().next_fast_len(-(-max(size, least) // 2), True)
+                size = 2 * fast_size(-(-max(size, least) // 2))
             else:
-                size = scipy_fft().next_fast_len(size, True)
+                size = fast_size(size)
             each = min(conv_size(size, axis.extent, axis.step, 1, 0, 0), axis.outputs)
             sizes.append(size)
             counts.append(each)
             tiles.append(same_size(axis.outputs, each))
         samples, frequencies = math.prod(sizes), math.prod(sizes[:-1]) * (sizes[-1] // 2 + 1)
         total = g.batch * math.prod(tiles)
-        transform = samples * (TRANSFORM * math.log2(samples) + SAMPLE)
-        work = CALL + total * channels * transform + pairs * transform
-        if channels > 2 * g.groups:
-            work += pairs * frequencies * (PRODUCT * total + READING)
-        if best is None or work < best.work:
-            best = Tiling(tuple(sizes), tuple(counts), tuple(tiles), work)
+        transform = samples * (costs.axis * g.rank + costs.sample)
+        work = CALL + total * channels * transform
+        alone = channels == 2 * g.groups
+        if not alone:
+            work += pairs * frequencies * (costs.product * total + costs.reading)
+        if work + pairs * transform < least_work:
+            least_work = work + pairs * transform  # tiles so large that weights take all the time
+            packing = pairs * samples * (PACKING_ALONE if alone else PACKING)
+            best = Tiling(tuple(sizes), tuple(counts), tuple(tiles), work, packing)
     assert best is not None
+    return best
+
+
+@functools.cache
+def fast_size(least: int) -> int:
+    """The smallest size from `least` on without prime factors above 5."""
+    best, fives = 1 << (least - 1).bit_length(), 1
+    while fives < best:
+        size = fives
+        while size < best:
+            best = min(best, size << (-(-least // size) - 1).bit_length())
+            size *= 3
+        fives *= 5
     return best
 
 

@@ -1,0 +1,222 @@
+"""How long an algorithm should take: multiply-adds that it does, and what it moves.
+
+Work is counted in multiply-adds, in empty lanes as well; what is no multiply-add counts as so many
+as would take as long. How many these are depends on the machine: `Rates`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .cpu.engine import planar_block
+from .cpu.fourier_engine import tile
+from .cpu.grouped_engine import channel_family
+from .cpu.grouped_tiles import PAIRS
+from .cpu.sliding_engine import sliding_share
+from .geometry import ConvGeometry, phase_count
+from .machine import machine
+
+
+class Task(NamedTuple):
+    """A problem and how it comes: `planned` weights are packed once for many calls."""
+
+    geometry: ConvGeometry
+    dtype: str
+    operation: str
+    planned: bool
+    channels_last: bool
+
+    @property
+    def problem(self) -> tuple[ConvGeometry, str, str]:
+        """What is asked for, however it comes."""
+        return self.geometry, self.dtype, self.operation
+
+    @property
+    def lanes(self) -> int:
+        """Elements of a vector."""
+        return machine().lanes(self.dtype)
+
+    @property
+    def targets(self) -> int:
+        """See `group_targets`."""
+        return group_targets(self.geometry, self.operation)
+
+    @property
+    def terms(self) -> int:
+        """Products that are summed for an element of what the operation writes."""
+        g = self.geometry
+        channels = g.out_channels if self.operation == "input_gradient" else g.in_channels
+        return channels // g.groups * math.prod(g.kernel_size)
+
+
+def group_targets(geometry: ConvGeometry, operation: str) -> int:
+    """Channels of a group that an operation writes."""
+    channels = geometry.in_channels if operation == "input_gradient" else geometry.out_channels
+    return channels // geometry.groups
+
+
+class Estimate(NamedTuple):
+    """What an algorithm should cost."""
+
+    seconds: float
+    flops: int
+    moved_bytes: int
+
+
+class Rates(NamedTuple):
+    """What machines of one kind take for the parts of the work."""
+
+    # Part of the fma peak that the sums of an algorithm reach.
+    efficiency: Mapping[str, float]
+    # Seconds per element of input and output to turn images into the format of an algorithm.
+    turning: Mapping[str, float]
+    # Multiply-adds of a sum that take as long as going from one tile to the next.
+    between_tiles: float
+    # The same of an output, for gathering one of its pixels from a row with a stride.
+    gathering: float
+    # Times that a tile of one vector, bound by its loads, takes longer.
+    one_vector: float
+    # The same for planar tiles of one output channel.
+    one_channel: float
+    # Multiply-adds that take as long as a transform of one product of one channel by Winograd.
+    winograd: float
+    # Seconds per byte of weights that stream from beyond the second-level cache, and per packed
+    # element to put them in order, or to transform them.
+    streaming: float
+    packing: float
+    transforming: float
+
+
+# Two cores of Zen 4, AVX-512, 2026-11: ResNet and VGG layers, and `docs/notes/0010`.
+WIDE = Rates(
+    efficiency={
+        "depthwise": 0.5,
+        "grouped": 0.7,
+        "planar": 0.7,
+        "sliding": 0.85,
+        "winograd": 0.85,
+        "direct": 0.85,
+    },
+    turning={"grouped": 2e-9, "planar": 0.3e-9, "sliding": 0.3e-9, "direct": 0.15e-9},
+    between_tiles=8,
+    gathering=20,
+    one_vector=1.35,
+    one_channel=2,
+    winograd=11,
+    streaming=1 / 60e9,
+    packing=0.3e-9,
+    transforming=0.8e-9,
+)
+# Two cores of Zen 3, AVX2, 2026-11.
+NARROW = WIDE
+
+
+def rates() -> Rates:
+    """By the number of registers, which tiles and what they keep depend on."""
+    return WIDE if machine().vector_registers >= 32 else NARROW
+
+
+def _estimate(
+    task: Task, kind: str, work: float, growth: float = 1, works_last: bool | None = None
+) -> Estimate:
+    """Of so many multiply-adds; weights grow by packing; images are turned into one format."""
+    cpu, r, g = machine(), rates(), task.geometry
+    size = 4 if task.dtype == "float32" else 8
+    weights = growth * math.prod(g.weight_shape)
+    shapes = g.input_shape, g.output_shape
+    images = sum(map(math.prod, shapes))
+    seconds = 2 * work / (cpu.peak_flops(task.dtype) * r.efficiency.get(kind, 1))
+    seconds += size * images / cpu.copy_bandwidth
+    if weights * size > cpu.level2_bytes:
+        seconds += weights * size * r.streaming
+    if not task.planned:
+        seconds += weights * (r.packing if growth == 1 else r.transforming)
+    if works_last is not None and works_last != task.channels_last:
+        turned = sum(math.prod(shape) for shape in shapes if shape[1] > 1)
+        seconds += turned * r.turning.get(kind, r.turning["direct"])
+    return Estimate(seconds, round(2 * work), size * (images + round(weights)))
+
+
+def _share(count: int, multiple: int) -> float:
+    """Part of whole multiples that `count` fills."""
+    return count / (_ceiling(count, multiple) * multiple)
+
+
+def _ceiling(count: int, multiple: int) -> int:
+    return -(-count // multiple)
+
+
+def depthwise(task: Task) -> Estimate:
+    """Every input channel meets its own weights."""
+    return _estimate(task, "depthwise", task.geometry.multiply_adds)
+
+
+def grouped(task: Task) -> Estimate:
+    """Channels of several groups in the lanes; images are not turned, planar tiles take over."""
+    pairs = channel_family(*task.problem) == PAIRS
+    work = task.geometry.multiply_adds * (1.5 if pairs else 1.0)
+    return _estimate(task, "grouped", work, works_last=True)
+
+
+def direct(task: Task) -> Estimate:
+    """Channels fill whole vectors."""
+    work = task.geometry.multiply_adds / _share(task.targets, task.lanes)
+    work *= 1 + rates().between_tiles / task.terms
+    if task.targets <= task.lanes:
+        work *= rates().one_vector
+    return _estimate(task, "direct", work, works_last=True)
+
+
+def planar(task: Task) -> Estimate:
+    """Rows fill vectors, channels fill blocks."""
+    g, targets, r = task.geometry, task.targets, rates()
+    row = g.out_size[-1]
+    if task.operation == "input_gradient":  # the longest row of a phase
+        row = phase_count(g.in_size[-1], 0, g.stride[-1])
+    share = _share(row, task.lanes) * _share(targets, planar_block(targets))
+    work = g.multiply_adds / share
+    if task.operation == "forward" and g.stride[-1] > 1:
+        work += g.multiply_adds / targets * r.gathering
+    if targets == 1:
+        work *= r.one_channel * (1 + r.between_tiles / task.terms)
+    return _estimate(task, "planar", work, works_last=False)
+
+
+def sliding(task: Task) -> Estimate:
+    """One output channel."""
+    work = task.geometry.multiply_adds / sliding_share(*task.problem)
+    work *= 1 + rates().between_tiles / task.terms
+    return _estimate(task, "sliding", work, works_last=False)
+
+
+def winograd(outputs: int) -> Callable[[Task], Estimate]:
+    """F(outputs, 3): the products, and the transforms as so many multiply-adds."""
+
+    def estimate(task: Task) -> Estimate:
+        g, lanes, targets = task.geometry, task.lanes, task.targets
+        size = g.in_size if task.operation == "input_gradient" else g.out_size
+        made = [outputs if taps == 3 else 1 for taps in g.kernel_size[-2:]]
+        tiles = g.batch * math.prod(size[:-2]) * math.prod(map(_ceiling, size[-2:], made))
+        products = math.prod(m + 2 if m > 1 else 1 for m in made)
+        sources = g.in_channels * g.out_channels // g.groups**2 // targets
+        wide, narrow = _ceiling(targets, lanes) * lanes, _ceiling(sources, lanes) * lanes
+        depth = math.prod(g.kernel_size[:-2])
+        each = depth * sources * wide + rates().winograd * (wide + narrow)
+        work = float(tiles * products * g.groups * each)
+        return _estimate(task, "winograd", work, products / math.prod(g.kernel_size[-2:]), True)
+
+    return estimate
+
+
+def fourier(task: Task) -> Estimate:
+    """Transforms tile by tile, and the products of spectra."""
+    tiling = tile(*task.problem)
+    work = tiling.work if task.planned else tiling.work + tiling.packing
+    return _estimate(task, "fourier", work)
+
+
+def reference(task: Task) -> Estimate:
+    """NumPy, a few elements at a time; and so many calls of it."""
+    return _estimate(task, "reference", (task.geometry.multiply_adds + 1e5) / 0.002)
