@@ -41,8 +41,10 @@ def decide(problem: Problem, memory_format: str, planned: bool) -> Decision:
     if problem.transposed:
         mirrored = {"forward": "input_gradient", "input_gradient": "forward"}
         operation = mirrored.get(operation, operation)
-    dtype, last = np.dtype(problem.dtype), memory_format == "channels_last"
-    arguments = problem.case.name, problem.geometry, dtype, operation
+    # A single channel looks the same in both formats; a plan is told which is meant.
+    source = problem.output_shape if problem.operation == "input_gradient" else problem.input_shape
+    last = memory_format == "channels_last" and (planned or source[1] > 1)
+    arguments = problem.case.name, problem.geometry, np.dtype(problem.dtype), operation
     return plan_conv(*arguments, packed=planned, channels_last=last)[0]
 
 

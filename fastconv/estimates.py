@@ -14,7 +14,9 @@ from .cpu.engine import planar_block
 from .cpu.fourier_engine import tile
 from .cpu.grouped_engine import channel_family
 from .cpu.grouped_tiles import PAIRS
+from .cpu.launch import SERIAL_WORK
 from .cpu.sliding_engine import sliding_share
+from .cpu.tiles import planar_vectors
 from .geometry import ConvGeometry, phase_count
 from .machine import machine
 
@@ -80,8 +82,12 @@ class Rates(NamedTuple):
     one_vector: float
     # The same for planar tiles of one output channel.
     one_channel: float
+    # The same for planar tiles of one vector of pixels, few sums to hide a load's latency behind.
+    one_line: float
     # Multiply-adds that take as long as a transform of one product of one channel by Winograd.
     winograd: float
+    # Seconds per byte of input and output.
+    moving: float
     # Seconds per byte of weights that stream from beyond the second-level cache, and per packed
     # element to put them in order, or to transform them.
     streaming: float
@@ -104,13 +110,39 @@ WIDE = Rates(
     gathering=20,
     one_vector=1.35,
     one_channel=2,
+    one_line=1,
     winograd=11,
+    moving=1 / 10e9,
     streaming=1 / 60e9,
     packing=0.3e-9,
     transforming=0.8e-9,
 )
 # Two cores of Zen 3, AVX2, 2026-11.
-NARROW = WIDE
+NARROW = Rates(
+    efficiency={
+        "depthwise": 0.35,
+        "grouped": 0.45,
+        "planar": 0.6,
+        "sliding": 0.45,
+        "winograd": 0.6,
+        "direct": 0.75,
+    },
+    turning={"grouped": 2e-9, "planar": 0.4e-9, "sliding": 0.4e-9, "direct": 0.6e-9},
+    between_tiles=14,
+    gathering=60,
+    one_vector=2,
+    one_channel=2,
+    one_line=1.5,
+    winograd=13,
+    moving=1 / 25e9,
+    streaming=1 / 20e9,
+    packing=1.8e-9,
+    transforming=1.8e-9,
+)
+
+
+# Seconds until the first kernel of a call runs.
+CALL = 10e-6
 
 
 def rates() -> Rates:
@@ -127,8 +159,10 @@ def _estimate(
     weights = growth * math.prod(g.weight_shape)
     shapes = g.input_shape, g.output_shape
     images = sum(map(math.prod, shapes))
-    seconds = 2 * work / (cpu.peak_flops(task.dtype) * r.efficiency.get(kind, 1))
-    seconds += size * images / cpu.copy_bandwidth
+    threads = 1 if g.multiply_adds < SERIAL_WORK else cpu.cores
+    peak = cpu.peak_flops(task.dtype) * threads / cpu.cores
+    seconds = CALL + 2 * work / (peak * r.efficiency.get(kind, 1))
+    seconds += size * images * r.moving
     if weights * size > cpu.level2_bytes:
         seconds += weights * size * r.streaming
     if not task.planned:
@@ -175,10 +209,13 @@ def planar(task: Task) -> Estimate:
     row = g.out_size[-1]
     if task.operation == "input_gradient":  # the longest row of a phase
         row = phase_count(g.in_size[-1], 0, g.stride[-1])
-    share = _share(row, task.lanes) * _share(targets, planar_block(targets))
+    block = planar_block(targets)
+    share = _share(row, task.lanes) * _share(targets, block)
     work = g.multiply_adds / share
     if task.operation == "forward" and g.stride[-1] > 1:
         work += g.multiply_adds / targets * r.gathering
+    if planar_vectors(machine(), block) == 1:
+        work *= r.one_line
     if targets == 1:
         work *= r.one_channel * (1 + r.between_tiles / task.terms)
     return _estimate(task, "planar", work, works_last=False)

@@ -27,7 +27,6 @@ class Machine:
     level2_bytes: int
     cores: int
     megahertz: float
-    copy_bandwidth: float = 10e9  # bytes/s; an assumption, for estimates only
 
     def peak_flops(self, dtype: str) -> float:
         """Estimated operations per second of all cores: two multiply-adds per lane and cycle.
