@@ -95,5 +95,9 @@ def plain(value: Any) -> bool:
     """Whether `value` may be a cache key: 2.0 equals 2 but is not the same argument."""
     kind = type(value)
     if kind is tuple:
-        return all(map(plain, value))
+        # Sizes, mostly; a generator or `map` takes a microsecond more.
+        for member in value:  # noqa: SIM110
+            if type(member) is not int and not plain(member):
+                return False
+        return True
     return kind is int or kind is bool or kind is str or value is None

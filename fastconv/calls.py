@@ -12,9 +12,14 @@ from .arrays import check_out, is_channels_last, maker_of
 from .choose import plan_conv
 from .cpu.engine_steps import engine_steps
 from .cpu.fused import Fused, as_parameters, run_fused
-from .cpu.program import noted
+from .cpu.launch import SERIAL_WORK
+from .cpu.program import noted, rehearsing
+from .cpu.replay import Replay, replay_of
 from .geometry import ConvGeometry
 from .remembered import Calls
+
+# Calls of one kind before a recipe is made, which takes as long as some fifty of them.
+BEFORE_REPLAY = 3
 
 
 class ConvCall:
@@ -57,6 +62,10 @@ class ConvCall:
         images = operation != "weight_gradient"
         self._make = maker_of(self._shape, dtype, last and images)
         self._unbatch = self._lone and images
+        self._small = geometry.multiply_adds < SERIAL_WORK and epilogue is None
+        self._replay: Replay | None = None
+        self._laid: list[Any] = []  # for arrays of these kinds
+        self._before = 0  # calls that might have been replayed
 
     def __call__(
         self,
@@ -72,6 +81,12 @@ class ConvCall:
         `parameters` are those of the epilogue, unchecked.
         """
         op, dtype, unbatch = self._op, self.dtype, self._unbatch
+        given = source, other, bias
+        plainly = self._small and out is None and threads is None and not rehearsing()
+        if plainly and self._replay is not None and self._laid == _kinds(given):
+            target = self._make()
+            self._replay(*given, target)
+            return target[0] if unbatch else target
         if threads is not None:
             threads = as_threads(op, threads)
         if out is None:
@@ -94,6 +109,8 @@ class ConvCall:
         elif self._empty:
             target[...] = 0
         else:
+            if plainly:
+                self._lay_down(given, (x, other, bias, target))
             if fused is None:
                 self._engine.run(x, self._engine.pack(other, bias, once=True), target, threads)
             else:
@@ -102,6 +119,23 @@ class ConvCall:
         if out is not None:
             return out
         return target[0] if unbatch else target
+
+    def _lay_down(self, given: _Arrays, arrays: _Arrays) -> None:
+        """Let later calls with arrays like those given be replayed, if this is not one of the first
+        and a recipe can say it."""
+        self._before += 1
+        cast = any(x is not None and x.dtype != self.dtype for x in given)
+        if self._before == BEFORE_REPLAY and not cast:
+            self._replay = replay_of(engine_steps, self._engine, arrays, None, ())
+            self._laid = _kinds(given)
+
+
+_Arrays = tuple["np.ndarray | None", ...]
+
+
+def _kinds(arrays: _Arrays) -> list[Any]:
+    """What of arrays a recipe depends on."""
+    return [x if x is None else (x.strides, x.dtype) for x in arrays]
 
 
 calls = Calls[ConvCall]()

@@ -23,6 +23,7 @@ from .arrays import (
     is_channels_last,
     maker_of,
 )
+from .cpu.compile import name_of
 from .cpu.pool_job import ARGMAX, MAX, SUM
 from .cpu.pooling import Job, backward_job, element_steps, forward_job, pool_into
 from .cpu.program import noted, unwritten
@@ -92,16 +93,31 @@ class PoolCall:
         return (y[0], places[0]) if lone else (y, places)
 
 
-_calls = Calls[PoolCall]()
+class PutCall:
+    """A scattering of values like some that were scattered before, straight into a new array."""
+
+    def __init__(self, op: str, geometry: AdaptiveGeometry, dtype: np.dtype, last: bool) -> None:
+        """For dense arrays, with the batch axis or not as the geometry."""
+        self._op, self._geometry, self._last = op, geometry, last
+        self._make = maker_of(geometry.input_shape, dtype, last)
+
+    def __call__(self, values: np.ndarray, places: np.ndarray, threads: int | None) -> np.ndarray:
+        """The sums of the values that go to each cell."""
+        target, geometry = self._make(), self._geometry
+        values, places = _lifted(values, geometry), _lifted(places, geometry)
+        if not scatter_into(values, places, target, self._last, True, threads):
+            _check_places(self._op, places, geometry, "input_size")
+        return target if geometry.batched else target[0]
 
 
-def known(
-    op: str, options: tuple[Any, ...], x: Any, out: Any
-) -> tuple[Key | None, PoolCall | None]:
+_calls = Calls[Any]()
+
+
+def known(op: str, options: tuple[Any, ...], out: Any, *arrays: Any) -> tuple[Key | None, Any]:
     """The key of a call that makes a new array on the host, and the call, if it is known."""
-    if out is not None or type(x) is not np.ndarray:
+    if out is not None or any(type(x) is not np.ndarray for x in arrays):
         return None, None
-    key = key_of(op, options, x)
+    key = key_of(op, options, *arrays)
     return key, _calls.get(key)
 
 
@@ -117,7 +133,7 @@ def _wide(x: np.ndarray) -> np.ndarray:
 
 def _kind(x: np.ndarray) -> tuple[str, bool]:
     """What a job depends on beside the problem: element type, and whether `x` is dense."""
-    return x.dtype.name, x.flags.c_contiguous
+    return name_of(x.dtype), x.flags.c_contiguous
 
 
 def refuse(op: str, name: str, x: np.ndarray, kinds: str) -> None:
@@ -182,6 +198,7 @@ def put(
     gradient: bool,
     out: Any,
     threads: int | None,
+    key: Key | None = None,
 ) -> np.ndarray:
     """Values of the shape of the output to those cells of the input that their indices name.
 
@@ -201,10 +218,13 @@ def put(
     target = _Target(op, out, geometry.input_shape, geometry.batched, x, indices)
     dense = channels_last if target.channels_last else channels_first
     places = dense(_lifted(indices, geometry).astype(np.int64, copy=False))
-    last = target.channels_last
+    last, source = target.channels_last, dense(_wide(x))
     if out is not None:  # before it is written to
         _check_places(op, places, geometry, size)
-    if not scatter_into(dense(_wide(x)), places, target.array, last, gradient, threads):
+    as_they_are = all(map(np.may_share_memory, (source, places), (values, indices)))
+    if gradient and out is None and as_they_are:
+        _calls.keep(key, PutCall(op, geometry, x.dtype, last))
+    if not scatter_into(source, places, target.array, last, gradient, threads):
         _check_places(op, places, geometry, size)
     return target.result()
 

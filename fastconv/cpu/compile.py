@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core import caching, types
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
@@ -38,6 +39,12 @@ compiled = numba.njit(**OPTIONS)
 # For large ones that are called once: Numba optimises the code of a callee once for itself and once
 # more within every caller.
 inlined = numba.njit(inline="always", **OPTIONS)
+
+
+@functools.cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """`dtype.name`, which NumPy takes microseconds to make."""
+    return dtype.name
 
 
 @functools.cache

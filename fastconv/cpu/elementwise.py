@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .compile import Kernel, float_kernel
+from .compile import Kernel, float_kernel, name_of
 from .elementary import divide, select
 from .emit import i64
 from .lanes import Lanes
@@ -229,13 +229,13 @@ def _chunks(size: int) -> int:
 def relu_into(x: np.ndarray, y: np.ndarray) -> None:
     """y = max(x, 0) for arrays that are `alike`."""
     operands = address_of(x), address_of(y), x.size
-    run(rectify, x.dtype.name, _NO_JOB, operands, _chunks(x.size), thread_count(x.size))
+    run(rectify, name_of(x.dtype), _NO_JOB, operands, _chunks(x.size), thread_count(x.size))
 
 
 def relu_slope_into(y: np.ndarray, gradient: np.ndarray, target: np.ndarray) -> None:
     """target = gradient where y > 0, else 0, for arrays that are `alike`."""
     operands = *map(address_of, (y, gradient, target)), y.size
-    run(rectify_slope, y.dtype.name, _NO_JOB, operands, _chunks(y.size), thread_count(y.size))
+    run(rectify_slope, name_of(y.dtype), _NO_JOB, operands, _chunks(y.size), thread_count(y.size))
 
 
 _NO_JOB = np.zeros(1, np.int64)

@@ -16,6 +16,7 @@ from .. import recycling
 from ..geometry import ConvGeometry, PoolGeometry
 from ..machine import machine
 from . import launch
+from .compile import name_of
 from .lockstep import (
     DOT_WORDS,
     GATHER_WORDS,
@@ -51,12 +52,6 @@ _FIRST = {n: (n - 1, *range(n - 1)) for n in range(2, 6)}
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An uninitialised array (N, C, *spatial), its memory (C, *spatial, N)."""
     return recycling.empty((*shape[1:], shape[0]), dtype).transpose(_FIRST[len(shape)])
-
-
-@functools.cache
-def name_of(dtype: np.dtype[Any]) -> str:
-    """`dtype.name`, which NumPy takes microseconds to make."""
-    return dtype.name
 
 
 def fills_vectors(batch: int, dtype: str) -> bool:

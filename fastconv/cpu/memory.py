@@ -8,6 +8,7 @@ each rank, layout and read-only flag, and its index checks would stand in the in
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from typing import Any
 
@@ -37,6 +38,27 @@ def address_of(x: np.ndarray) -> int:
     Ten times as fast as ``x.ctypes.data``, which makes three objects to find it.
     """
     return _size(id(x) + _POINTER).value if _AT_POINTER else x.ctypes.data
+
+
+class _Memory:
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+
+
+def array_at(
+    address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
+    """The array that lies at an address."""
+    if math.prod(shape) == 0:
+        return np.empty(shape, dtype)
+    interface = {
+        "version": 3,
+        "data": (address, False),
+        "shape": shape,
+        "strides": strides,
+        "typestr": dtype.str,
+    }
+    return np.asarray(_Memory(interface))
 
 
 def _found_at_pointer() -> bool:

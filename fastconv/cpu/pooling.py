@@ -20,7 +20,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ..machine import machine
-from .compile import inlined, kernel
+from .compile import inlined, kernel, name_of
 from .emit import pointer
 from .launch import start, thread_count
 from .memory import address_of, clear, load, shift, store, word
@@ -477,7 +477,7 @@ def pool_into(
         return
     threads = thread_count(job.work, threads)
     found = 0 if indices is None else address_of(indices)
-    kernel, numbers = pool.address(x.dtype.name), (address_of(x), address_of(y), found)
+    kernel, numbers = pool.address(name_of(x.dtype)), (address_of(x), address_of(y), found)
     steps = job.steps or element_steps(x)
     if job.scratch == 0:
         start(kernel, job.address, (*numbers, 0, *steps), job.items, threads)

@@ -130,6 +130,11 @@ class _Rehearsal(threading.local):
 _rehearsal = _Rehearsal()
 
 
+def rehearsing() -> bool:
+    """Whether the thread rehearses."""
+    return _rehearsal.notes is not None
+
+
 def noted(steps: Steps, *arguments: Any) -> bool:
     """Whether the thread only rehearses: then `steps(program, *arguments)` will note the work."""
     if _rehearsal.notes is None:

@@ -14,7 +14,8 @@ import numba
 from numba import prange
 
 from .compile import OPTIONS, Kernel, cached, compiled
-from .memory import OPERANDS, call, set_word, word, words_of
+from .memory import OPERANDS, address_of, call, set_word, word, words_of
+from .program import WORK, Place, Program
 from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 
 # Words of a recipe: the kernel that performs it, the words it is found by, its table of results,
@@ -29,6 +30,9 @@ from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 STEP_WORDS = S_OPERANDS + 2 * OPERANDS
 NUMBER = -1
 
+# How the steps of a recipe may end.
+(DONE, NO_MEMORY, FAILED) = range(3)
+
 # Words that all threads share. The first two, the arguments of what they point to, and the answers
 # below are an agreement with machine code in users' caches, and so must never change.
 (FIND, PREPARE, SLOTS_AT, SLOTS, USERS_AT, SERIAL, STATE_WORDS) = range(7)
@@ -42,6 +46,18 @@ LINES, LINE_WORDS = 64, 8
 (A_RECIPE, A_LINE, A_KIND, A_TEXT, A_LENGTH, ANSWER_WORDS) = range(6)
 NONE = -1
 (NO_FAILURE, VALUE_ERROR, TYPE_ERROR, MEMORY_ERROR, OTHER_ERROR) = range(5)
+
+
+def step_words(program: Program, arrays: int) -> list[int]:
+    """The steps of a program on so many arrays, whose scratch memory is the base after them."""
+    words = []
+    for step in program.steps:
+        words += [step.kernel.address(step.dtype), address_of(step.job), step.items, step.threads]
+        for operand in (step.guard or 0, *step.operands):
+            base, number = operand if isinstance(operand, Place) else (NUMBER, operand)
+            words += [arrays if base == WORK else base, number]
+        words += [NUMBER, 0] * ((STEP_WORDS - S_OPERANDS) // 2 - len(step.operands))
+    return words
 
 
 @compiled
@@ -110,18 +126,26 @@ def forget(element: Any, state: int, operands: int, begin: int, end: int, thread
 
 def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thread: int) -> None:
     """Do the steps of a recipe on arrays whose addresses are `bases`, and leave."""
+    outcome = do_steps(recipe, bases, word(word(recipe, R_STATE), SERIAL))
+    if outcome == NO_MEMORY:
+        set_word(answer, A_KIND, MEMORY_ERROR)
+    elif outcome == FAILED:
+        call(word(recipe, R_EXPLAIN), recipe, bases, answer, 0, 0)
+    _leave(word(recipe, R_STATE), answer)
+
+
+@compiled
+def do_steps(recipe: int, bases: int, serial: int) -> int:
+    """Do the steps of a recipe, on one thread if `serial`; returns DONE, NO_MEMORY or FAILED."""
     size, block = word(recipe, R_WORK), 0
     if size:
         block = allocate(size + 64)
         if block == 0:
-            set_word(answer, A_KIND, MEMORY_ERROR)
-            _leave(word(recipe, R_STATE), answer)
-            return
+            return NO_MEMORY
         work = (block + 63) // 64 * 64
         set_word(bases, word(recipe, R_WORK_BASE), work)
         for i in range(word(recipe, R_FAILURES)):
             set_word(work, i, 0)
-    serial = word(word(recipe, R_STATE), SERIAL)
     for number in range(word(recipe, R_STEPS)):
         step = recipe + 8 * (word(recipe, R_STEPS_AT) + number * STEP_WORDS)
         guard = _address(step, bases, S_GUARD)
@@ -146,14 +170,12 @@ def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thre
             call(word(recipe, R_SPREAD), job, operands, kernel, items, threads)
         else:
             call(kernel, job, operands, 0, items, 0)
+    failed = 0
     if size:
-        failed = 0
         for i in range(word(recipe, R_FAILURES)):
             failed |= word(word(bases, word(recipe, R_WORK_BASE)), i)
         release(block)
-        if failed:
-            call(word(recipe, R_EXPLAIN), recipe, bases, answer, 0, 0)
-    _leave(word(recipe, R_STATE), answer)
+    return FAILED if failed else DONE
 
 
 @compiled

@@ -6,12 +6,13 @@ Legend: n image, c channel, o output of a pooling, i cell of its input; all arra
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
-from .compile import inlined, kernel
+from .compile import inlined, kernel, name_of
 from .launch import run, thread_count
 from .memory import address_of, clear, load, set_word, shift, store, word
 from .program import Program, Unwritten, noted
@@ -96,20 +97,21 @@ def scatter_into(
     """
     if noted(_scatter_steps, source, indices, target, channels_last, add):
         return True
-    job, items = _scatter_job(source, target, channels_last, add)
+    job, items = _scatter_job(source.shape, target.shape, channels_last, add)
     threads = thread_count(source.size + target.size, threads)
     failures = np.zeros(threads, np.int64)
     operands = tuple(map(address_of, (source, indices, target, failures)))
-    run(scatter, source.dtype.name, job, operands, items, threads)
-    return not failures.any()
+    run(scatter, name_of(source.dtype), job, operands, items, threads)
+    return not any(failures.tolist())
 
 
+@functools.lru_cache(maxsize=256)
 def _scatter_job(
-    source: np.ndarray, target: np.ndarray, channels_last: bool, add: bool
+    source: tuple[int, ...], target: tuple[int, ...], channels_last: bool, add: bool
 ) -> tuple[np.ndarray, int]:
-    """The job, and its number of items."""
-    batch, channels, *spatial = target.shape
-    outputs, cells = math.prod(source.shape[2:]), math.prod(spatial)
+    """The job for arrays of these shapes, and its number of items."""
+    batch, channels, *spatial = target
+    outputs, cells = math.prod(source[2:]), math.prod(spatial)
     if not channels_last:
         batch, channels = batch * channels, 1
     blocks = -(-channels // BLOCK) if batch < ENOUGH_ITEMS else 1
@@ -128,7 +130,7 @@ def _scatter_steps(
     """The same, as a step of a program."""
     if str(source.dtype) not in scatter.dtypes:
         raise Unwritten
-    job, items = _scatter_job(source, target, channels_last, add)
+    job, items = _scatter_job(source.shape, target.shape, channels_last, add)
     failures = program.failure_words(program.threads)
     operands = *map(program.place, (source, indices, target)), failures
     program.launch(scatter, source.dtype.name, job, operands, items)

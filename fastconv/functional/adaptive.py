@@ -25,7 +25,7 @@ def _adaptive_avg_pool(
     op: str, rank: int, input: Any, output_size: Any, out: Any, threads: Any
 ) -> np.ndarray:
     x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
-    key, call = pooling.known(op, (output_size,), x, out)
+    key, call = pooling.known(op, (output_size,), out, x)
     if call is not None:
         return call(x, threads)
     geometry = adaptive(op, rank, x.shape, output_size)
@@ -42,7 +42,7 @@ def _adaptive_max_pool(
     threads: Any,
 ) -> Any:
     x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
-    key, call = pooling.known(op, (output_size, return_indices), x, out)
+    key, call = pooling.known(op, (output_size, return_indices), out, x)
     if call is not None:
         return call(x, threads)
     geometry = adaptive(op, rank, x.shape, output_size)

@@ -60,7 +60,7 @@ def _max_pool(
     threads: Any,
 ) -> Any:
     x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
-    key, call = pooling.known(op, (*options, return_indices), x, out)
+    key, call = pooling.known(op, (*options, return_indices), out, x)
     if call is not None:
         return call(x, threads)
     geometry = sliding(op, rank, x.shape, options)
@@ -79,7 +79,7 @@ def _avg_pool(
     threads: Any,
 ) -> np.ndarray:
     x, threads = as_operand(op, "input", input, True), as_threads(op, threads)
-    key, call = pooling.known(op, (*options, count_include_pad, divisor_override), x, out)
+    key, call = pooling.known(op, (*options, count_include_pad, divisor_override), out, x)
     if call is not None:
         return call(x, threads)
     geometry = sliding(op, rank, x.shape, options)

@@ -17,7 +17,7 @@ def _adaptive_avg_gradient(
     op: str, rank: int, grad_output: Any, input_size: Any, out: Any, threads: Any
 ) -> np.ndarray:
     gradient, threads = as_operand(op, "grad_output", grad_output, True), as_threads(op, threads)
-    key, call = pooling.known(op, (input_size,), gradient, out)
+    key, call = pooling.known(op, (input_size,), out, gradient)
     if call is not None:
         return call(gradient, threads)
     shape = as_shape(op, "input_size", input_size)

@@ -32,8 +32,12 @@ def max_gradient(
         as_operand(op, "grad_output", grad_output, True),
         as_operand(op, "indices", indices, True),
     )
+    threads = as_threads(op, threads)
+    key, call = pooling.known(op, (input_size,), out, gradient, places)
+    if call is not None:
+        return call(gradient, places, threads)
     geometry = _bins(op, rank, gradient, input_size)
-    return pooling.put(op, geometry, gradient, places, True, out, as_threads(op, threads))
+    return pooling.put(op, geometry, gradient, places, True, out, threads, key)
 
 
 def _avg_gradient(
@@ -49,7 +53,7 @@ def _avg_gradient(
 ) -> np.ndarray:
     gradient, threads = as_operand(op, "grad_output", grad_output, True), as_threads(op, threads)
     key, call = pooling.known(
-        op, (input_size, *options, count_include_pad, divisor_override), gradient, out
+        op, (input_size, *options, count_include_pad, divisor_override), out, gradient
     )
     if call is not None:
         return call(gradient, threads)

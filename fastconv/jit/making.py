@@ -16,9 +16,10 @@ import numpy as np
 
 from .. import functional, grad
 from ..cpu import launch
+from ..cpu.memory import array_at
 from ..cpu.program import Notes, Program, Unwritten, rehearsal
 from .table import Bases, Recipe, bases_at
-from .words import Reader, arrays_in, view
+from .words import Reader, arrays_in
 
 # Words of a key before those of the arguments, see `site`.
 STAMP_WORDS = 2
@@ -122,7 +123,7 @@ class _Call:
         for result, address, (shape, strides), dtype in zip(
             new, bases[len(arrays) :], rows, dtypes
         ):
-            np.copyto(view(address, shape, strides, dtype), result)
+            np.copyto(array_at(address, shape, strides, dtype), result)
 
 
 def _as_tuple(results: Any) -> tuple[np.ndarray, ...]:

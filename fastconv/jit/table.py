@@ -24,7 +24,7 @@ from llvmlite import binding
 from .._version import __version__
 from ..cpu import launch
 from ..cpu.memory import address_of
-from ..cpu.program import NUMBER, WORK, Place, Program, Step
+from ..cpu.program import Program
 from ..cpu.recipe import (
     A_KIND,
     A_LENGTH,
@@ -57,16 +57,15 @@ from ..cpu.recipe import (
     R_WORDS,
     R_WORK,
     R_WORK_BASE,
-    S_OPERANDS,
     SERIAL,
     SLOTS,
     SLOTS_AT,
     SPREADING,
     STATE_WORDS,
-    STEP_WORDS,
     TYPE_ERROR,
     USERS_AT,
     VALUE_ERROR,
+    step_words,
 )
 from ..precision import when_changed
 
@@ -129,26 +128,18 @@ class Recipe:
         self.key, self.program, self.handler, self.arrays = key, program, handler, arrays
         table = [word for size, shape, strides in results for word in (size, *shape, *strides)]
         self.results = np.array(table or [0], np.int64)
-        steps = [] if program is None else [self._step(step) for step in program.steps]
-        self.words = w = np.array([*[0] * R_WORDS, *(n for step in steps for n in step)], np.int64)
+        steps = [] if program is None else step_words(program, arrays)
+        self.words = w = np.array([*[0] * R_WORDS, *steps], np.int64)
         w[R_KEY_AT], w[R_KEY_COUNT] = address_of(key), len(key)
-        w[R_RESULTS_AT], w[R_STEPS_AT], w[R_STEPS] = address_of(self.results), R_WORDS, len(steps)
+        w[R_RESULTS_AT], w[R_STEPS_AT] = address_of(self.results), R_WORDS
         w[R_EXPLAIN], w[R_STATE] = _handle_address, address_of(_words)
         w[R_WORK_BASE] = arrays
         w[R_PERFORM] = _handle_address
         if program is not None:
-            w[R_PERFORM] = PERFORMING.address(_PLACE)
+            w[R_PERFORM], w[R_STEPS] = PERFORMING.address(_PLACE), len(program.steps)
             w[R_WORK], w[R_FAILURES] = program.work_bytes, program.failures
             if any(step.threads > 1 for step in program.steps):
                 w[R_SPREAD] = SPREADING.address(_PLACE)
-
-    def _step(self, step: Step) -> list[int]:
-        job, items = address_of(step.job), step.items
-        words = [step.kernel.address(step.dtype), job, items, step.threads]
-        for operand in (step.guard or 0, *step.operands):
-            base, number = operand if isinstance(operand, Place) else (NUMBER, operand)
-            words += [self.arrays if base == WORK else base, number]
-        return words + [NUMBER, 0] * ((STEP_WORDS - S_OPERANDS) // 2 - len(step.operands))
 
 
 _recipes: dict[int, Recipe] = {}

@@ -8,7 +8,6 @@ those of its members; ``["is", value]`` is known from the type alone and gives n
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numba.core.errors import TypingError
 from numba.np.numpy_support import as_dtype
 
 from ..cpu.fused import Fused
+from ..cpu.memory import array_at
 
 Form = list[Any]
 
@@ -87,7 +87,7 @@ class Reader:
         if kind == "array":
             shape, strides = self._words_of(form[2]), self._words_of(form[2])
             address = self._bases[len(self.arrays)]
-            self.arrays.append(view(address, shape, strides, np.dtype(form[1])))
+            self.arrays.append(array_at(address, shape, strides, np.dtype(form[1])))
             return self.arrays[-1]
         (word,) = self._words_of(1)
         if kind == "epilogue":
@@ -99,27 +99,6 @@ class Reader:
     def _words_of(self, count: int) -> tuple[int, ...]:
         self._at += count
         return tuple(self._words[self._at - count : self._at])
-
-
-class _Memory:
-    def __init__(self, interface: dict[str, Any]) -> None:
-        self.__array_interface__ = interface
-
-
-def view(
-    address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype
-) -> np.ndarray:
-    """The array that lies at an address."""
-    if math.prod(shape) == 0:
-        return np.empty(shape, dtype)
-    interface = {
-        "version": 3,
-        "data": (address, False),
-        "shape": shape,
-        "strides": strides,
-        "typestr": dtype.str,
-    }
-    return np.asarray(_Memory(interface))
 
 
 def arrays_in(form: Form) -> int:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from fastconv import functional as F
 from fastconv import grad
 from fastconv.arguments import Size, as_int
-from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in_lockstep, name_of
+from fastconv.cpu.compile import name_of
+from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in_lockstep
 from fastconv.device import cuda
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type

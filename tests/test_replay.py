@@ -1,0 +1,95 @@
+"""Small calls that are made again: as recipes, with the results of the first ones, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conv_cases import CASES, integers, operands
+
+import fastconv
+from fastconv import calls as remembered
+from fastconv.cpu.launch import SERIAL_WORK
+from fastconv.plan import OPERATIONS
+
+SMALL = [row for row in CASES if 0 < row.geometry.multiply_adds < SERIAL_WORK]
+
+
+@pytest.fixture(autouse=True)
+def no_calls_before():
+    """Calls of other tests are forgotten."""
+    remembered.calls.clear()
+
+
+def replays():
+    """Of the remembered calls those that have become recipes."""
+    return [call for call in remembered.calls.values() if call._replay is not None]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("row", SMALL, ids=lambda row: row.name)
+def test_the_same_bits_again(row, operation, dtype):
+    """Numbers that are no integers, new ones after the recipe has been made."""
+    random, first, made = np.random.default_rng(5), {}, []
+    for data in (0, 1, 0, 1, 0, 1):
+        if data not in first:
+            arrays = operands(row, operation)
+            first[data] = {
+                name: random.standard_normal(x.shape).astype(dtype) for name, x in arrays.items()
+            }
+        made.append(row.run(operation, first[data]))
+    for earlier, later in zip(made[:2] * 2, made[2:]):
+        np.testing.assert_array_equal(earlier, later, strict=True)
+
+
+def test_recipes_are_made():
+    """Without them the test above compares nothing."""
+    x, w, b = (integers(shape).astype(np.float32) for shape in ((2, 3, 9, 8), (4, 3, 3, 2), (4,)))
+    for number in range(remembered.BEFORE_REPLAY + 1):
+        assert len(replays()) == (number == remembered.BEFORE_REPLAY)
+        y = fastconv.conv2d(x, w, b, activation="relu")
+    for _ in range(remembered.BEFORE_REPLAY):
+        fastconv.grad.conv2d_input(x.shape, w, y)
+        fastconv.grad.conv2d_weight(x, w.shape, y)
+    assert len(replays()) == 3
+
+
+def test_operands_that_overlap():
+    """A recipe made from one array in two places serves two arrays, and the other way round."""
+    x, y = (integers((3, 3, 4, 4), seed).astype(np.float32) for seed in (1, 2))
+    apart = fastconv.conv2d(x, y.copy())
+    same = fastconv.conv2d(x, x.copy())
+    remembered.calls.clear()
+    for _ in range(remembered.BEFORE_REPLAY + 1):
+        np.testing.assert_array_equal(fastconv.conv2d(x, x), same)
+    assert replays()
+    np.testing.assert_array_equal(fastconv.conv2d(x, y), apart)
+
+
+def test_what_a_recipe_was_not_made_for():
+    """Other strides, dtypes, an `out`, threads, an image without a batch, a rehearsal in a jit."""
+    x, w = integers((2, 3, 6, 7)).astype(np.float32), integers((4, 3, 2, 2)).astype(np.float32)
+    right = fastconv.conv2d(x, w)
+    for _ in range(remembered.BEFORE_REPLAY):
+        fastconv.conv2d(x, w)
+    assert len(replays()) == 1
+    backwards = np.ascontiguousarray(w[..., ::-1])[..., ::-1]
+    out = np.full_like(right, np.nan)
+    assert fastconv.conv2d(x, w, out=out) is out
+    for again in (
+        out,
+        fastconv.conv2d(x, w, threads=2),
+        fastconv.conv2d(x, backwards),
+        fastconv.conv2d(fastconv.channels_last(x), w),
+        fastconv.conv2d(x.astype(np.float64), w.astype(np.float64)),
+        fastconv.conv2d(x.astype(np.int32), w.astype(np.int32)),
+        np.stack([fastconv.conv2d(image, w) for image in x]),
+    ):
+        np.testing.assert_array_equal(again, right)
+
+
+def test_changed_numbers_are_read():
+    """A recipe holds places, not numbers."""
+    x, w = integers((1, 2, 5, 5)).astype(np.float32), integers((3, 2, 3, 3)).astype(np.float32)
+    for scale in range(2 * remembered.BEFORE_REPLAY):
+        assert (fastconv.conv2d(x, w * scale) == scale * fastconv.conv2d(x, w)).all()
