@@ -17,6 +17,7 @@ from .cpu.grouped_tiles import PAIRS
 from .cpu.launch import SERIAL_WORK
 from .cpu.sliding_engine import sliding_share
 from .cpu.tiles import planar_vectors
+from .cpu.winograd_engine import most_tiles
 from .geometry import ConvGeometry, phase_count
 from .machine import machine
 
@@ -76,6 +77,8 @@ class Rates(NamedTuple):
     turning: Mapping[str, float]
     # Multiply-adds of a sum that take as long as going from one tile to the next.
     between_tiles: float
+    # The same for planar tiles of several output channels.
+    between_planar: float
     # The same of an output, for gathering one of its pixels from a row with a stride.
     gathering: float
     # Times that a tile of one vector, bound by its loads, takes longer.
@@ -84,13 +87,20 @@ class Rates(NamedTuple):
     one_channel: float
     # The same for planar tiles of one vector of pixels, few sums to hide a load's latency behind.
     one_line: float
+    # Seconds that a call of planar tiles takes more, for the tables of its first box.
+    planar_call: float
+    # Times that grouped tiles take longer whose neighbours share fewer inputs: 0.83 loads for each
+    # fma, not 0.54.
+    strided: float
     # Multiply-adds that take as long as a transform of one product of one channel by Winograd.
     winograd: float
     # Seconds per byte of input and output.
     moving: float
-    # Seconds per byte of weights that stream from beyond the second-level cache, and per packed
-    # element to put them in order, or to transform them.
+    # Seconds per byte of weights that stream from beyond the second-level cache, and that do so
+    # once more, as transformed ones for each box of tiles; and per packed element to put them in
+    # order, or to transform them.
     streaming: float
+    restreaming: float
     packing: float
     transforming: float
 
@@ -107,13 +117,17 @@ WIDE = Rates(
     },
     turning={"grouped": 2e-9, "planar": 0.3e-9, "sliding": 0.3e-9, "direct": 0.15e-9},
     between_tiles=8,
+    between_planar=0,
     gathering=20,
     one_vector=1.35,
     one_channel=2,
     one_line=1,
+    planar_call=0,
+    strided=1,
     winograd=11,
     moving=1 / 10e9,
     streaming=1 / 60e9,
+    restreaming=0,
     packing=0.3e-9,
     transforming=0.8e-9,
 )
@@ -127,17 +141,27 @@ NARROW = Rates(
         "winograd": 0.6,
         "direct": 0.75,
     },
-    turning={"grouped": 2e-9, "planar": 0.4e-9, "sliding": 0.4e-9, "direct": 0.6e-9},
+    turning={
+        "depthwise": 1e-9,
+        "grouped": 2e-9,
+        "planar": 0.4e-9,
+        "sliding": 0.4e-9,
+        "direct": 0.65e-9,
+    },
     between_tiles=14,
+    between_planar=1.5,
     gathering=60,
     one_vector=2,
     one_channel=2,
     one_line=1.5,
-    winograd=13,
+    planar_call=1e-6,
+    strided=1.5,
+    winograd=16,
     moving=1 / 25e9,
     streaming=1 / 20e9,
+    restreaming=1 / 50e9,
     packing=1.8e-9,
-    transforming=1.8e-9,
+    transforming=1.5e-9,
 )
 
 
@@ -151,9 +175,17 @@ def rates() -> Rates:
 
 
 def _estimate(
-    task: Task, kind: str, work: float, growth: float = 1, works_last: bool | None = None
+    task: Task,
+    kind: str,
+    work: float,
+    growth: float = 1,
+    works_last: bool | None = None,
+    passes: int = 1,
 ) -> Estimate:
-    """Of so many multiply-adds; weights grow by packing; images are turned into one format."""
+    """Of so many multiply-adds.
+
+    Weights grow by packing, and are read in so many passes; images are turned into one format.
+    """
     cpu, r, g = machine(), rates(), task.geometry
     size = 4 if task.dtype == "float32" else 8
     weights = growth * math.prod(g.weight_shape)
@@ -164,7 +196,7 @@ def _estimate(
     seconds = CALL + 2 * work / (peak * r.efficiency.get(kind, 1))
     seconds += size * images * r.moving
     if weights * size > cpu.level2_bytes:
-        seconds += weights * size * r.streaming
+        seconds += weights * size * (r.streaming + (passes - 1) * r.restreaming)
     if not task.planned:
         seconds += weights * (r.packing if growth == 1 else r.transforming)
     if works_last is not None and works_last != task.channels_last:
@@ -183,14 +215,22 @@ def _ceiling(count: int, multiple: int) -> int:
 
 
 def depthwise(task: Task) -> Estimate:
-    """Every input channel meets its own weights."""
-    return _estimate(task, "depthwise", task.geometry.multiply_adds)
+    """Every input channel meets its own weights; pixels in the lanes lie one apart or two."""
+    g = task.geometry
+    works_last = None
+    if g.in_channels == 1:
+        works_last = False
+    elif g.stride[-1] > 2:
+        works_last = True
+    return _estimate(task, "depthwise", g.multiply_adds, works_last=works_last)
 
 
 def grouped(task: Task) -> Estimate:
     """Channels of several groups in the lanes; images are not turned, planar tiles take over."""
     pairs = channel_family(*task.problem) == PAIRS
     work = task.geometry.multiply_adds * (1.5 if pairs else 1.0)
+    if max(task.geometry.stride) > 1:
+        work *= rates().strided
     return _estimate(task, "grouped", work, works_last=True)
 
 
@@ -212,13 +252,16 @@ def planar(task: Task) -> Estimate:
     block = planar_block(targets)
     share = _share(row, task.lanes) * _share(targets, block)
     work = g.multiply_adds / share
-    if task.operation == "forward" and g.stride[-1] > 1:
-        work += g.multiply_adds / targets * r.gathering
     if planar_vectors(machine(), block) == 1:
         work *= r.one_line
     if targets == 1:
         work *= r.one_channel * (1 + r.between_tiles / task.terms)
-    return _estimate(task, "planar", work, works_last=False)
+    else:
+        work *= 1 + r.between_planar / task.terms
+    if task.operation != "input_gradient" and g.stride[-1] > 1:
+        work += g.multiply_adds / targets * r.gathering
+    estimate = _estimate(task, "planar", work, works_last=False)
+    return estimate._replace(seconds=estimate.seconds + r.planar_call)
 
 
 def sliding(task: Task) -> Estimate:
@@ -234,7 +277,7 @@ def winograd(outputs: int) -> Callable[[Task], Estimate]:
     def estimate(task: Task) -> Estimate:
         g, lanes, targets = task.geometry, task.lanes, task.targets
         size = g.in_size if task.operation == "input_gradient" else g.out_size
-        made = [outputs if taps == 3 else 1 for taps in g.kernel_size[-2:]]
+        made = [outputs if taps == 3 else 1 for taps in (1, *g.kernel_size)[-2:]]
         tiles = g.batch * math.prod(size[:-2]) * math.prod(map(_ceiling, size[-2:], made))
         products = math.prod(m + 2 if m > 1 else 1 for m in made)
         sources = g.in_channels * g.out_channels // g.groups**2 // targets
@@ -242,7 +285,9 @@ def winograd(outputs: int) -> Callable[[Task], Estimate]:
         depth = math.prod(g.kernel_size[:-2])
         each = depth * sources * wide + rates().winograd * (wide + narrow)
         work = float(tiles * products * g.groups * each)
-        return _estimate(task, "winograd", work, products / math.prod(g.kernel_size[-2:]), True)
+        growth = products / math.prod(g.kernel_size[-2:])
+        boxes = _ceiling(tiles, most_tiles(sources, targets, task.dtype, (made[0], made[-1])))
+        return _estimate(task, "winograd", work, growth, True, boxes)
 
     return estimate
 

@@ -53,14 +53,15 @@ ITEM_SIZES = {"float32": 4, "float64": 8}
 class Costs(NamedTuple):
     """Multiply-adds that take as long as the parts of the work, most of which is moving numbers."""
 
-    axis: float  # a sample, transformed along one axis
+    doubling: float  # a sample, for each time that the last axis doubles
+    axis: float  # a sample, transformed along another axis, whose lines lie apart
     sample: float  # the rest of the work on a sample
     product: float  # a product of two frequencies
     reading: float  # to read a frequency of the weights
 
 
 # By the number of vector registers: two cores of Zen 4, AVX-512, and of Zen 3, AVX2, 2026-11.
-COSTS = {32: Costs(115, 60, 10, 125), 16: Costs(215, 120, 20, 235)}
+COSTS = {32: Costs(7.5, 190, 30, 10, 125), 16: Costs(15, 380, 50, 20, 235)}
 # A call's fixed cost; and a sample of the weights, which NumPy turns into spectra in several passes
 # on one thread, in fewer if there is one channel only.
 CALL = 8e6
@@ -133,7 +134,8 @@ def tile(geometry: ConvGeometry, dtype: str, operation: str) -> Tiling:
             tiles.append(same_size(axis.outputs, each))
         samples, frequencies = math.prod(sizes), math.prod(sizes[:-1]) * (sizes[-1] // 2 + 1)
         total = g.batch * math.prod(tiles)
-        transform = samples * (costs.axis * g.rank + costs.sample)
+        transform = costs.doubling * math.log2(sizes[-1]) + costs.axis * (g.rank - 1)
+        transform = samples * (transform + costs.sample)
         work = CALL + total * channels * transform
         alone = channels == 2 * g.groups
         if not alone:
