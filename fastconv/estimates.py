@@ -277,16 +277,17 @@ def winograd(outputs: int) -> Callable[[Task], Estimate]:
     def estimate(task: Task) -> Estimate:
         g, lanes, targets = task.geometry, task.lanes, task.targets
         size = g.in_size if task.operation == "input_gradient" else g.out_size
-        made = [outputs if taps == 3 else 1 for taps in (1, *g.kernel_size)[-2:]]
-        tiles = g.batch * math.prod(size[:-2]) * math.prod(map(_ceiling, size[-2:], made))
+        plane, kernel = (1, *size)[-2:], (1, *g.kernel_size)[-2:]
+        made = [outputs if taps == 3 else 1 for taps in kernel]
+        tiles = g.batch * math.prod(size[:-2]) * math.prod(map(_ceiling, plane, made))
         products = math.prod(m + 2 if m > 1 else 1 for m in made)
         sources = g.in_channels * g.out_channels // g.groups**2 // targets
         wide, narrow = _ceiling(targets, lanes) * lanes, _ceiling(sources, lanes) * lanes
         depth = math.prod(g.kernel_size[:-2])
         each = depth * sources * wide + rates().winograd * (wide + narrow)
         work = float(tiles * products * g.groups * each)
-        growth = products / math.prod(g.kernel_size[-2:])
-        boxes = _ceiling(tiles, most_tiles(sources, targets, task.dtype, (made[0], made[-1])))
+        growth = products / math.prod(kernel)
+        boxes = _ceiling(tiles, most_tiles(sources, targets, task.dtype, (made[0], made[1])))
         return _estimate(task, "winograd", work, growth, True, boxes)
 
     return estimate

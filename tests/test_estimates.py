@@ -39,3 +39,14 @@ def test_tens_of_taps_of_many_channels_are_no_work_for_spectra(batch, planned):
     decision, _ = plan_conv("test", geometry, np.dtype("float32"), "forward", packed=planned)
     seconds = {v.algorithm: v.seconds for v in decision.verdicts}
     assert seconds["direct"] < seconds["fourier"]
+
+
+def test_a_signal_costs_what_a_picture_of_one_row_costs():
+    signal = ConvGeometry.forward("test", 1, (1, 64, 4000), (96, 64, 3))
+    picture = ConvGeometry.forward("test", 2, (1, 64, 1, 4000), (96, 64, 1, 3))
+    for row in ALGORITHMS:
+        if row.name not in ("depthwise", "grouped", "sliding"):
+            costs = [
+                row.estimate(Task(g, "float32", "forward", True, True)) for g in (signal, picture)
+            ]
+            assert costs[0] == costs[1], row.name

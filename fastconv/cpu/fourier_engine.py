@@ -134,7 +134,8 @@ def tile(geometry: ConvGeometry, dtype: str, operation: str) -> Tiling:
             tiles.append(same_size(axis.outputs, each))
         samples, frequencies = math.prod(sizes), math.prod(sizes[:-1]) * (sizes[-1] // 2 + 1)
         total = g.batch * math.prod(tiles)
-        transform = costs.doubling * math.log2(sizes[-1]) + costs.axis * (g.rank - 1)
+        transform = costs.doubling * math.log2(sizes[-1])
+        transform += costs.axis * sum(size > 1 for size in sizes[:-1])
         transform = samples * (transform + costs.sample)
         work = CALL + total * channels * transform
         alone = channels == 2 * g.groups
