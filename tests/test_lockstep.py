@@ -9,6 +9,7 @@ import pytest
 import fastconv
 from fastconv import nn, reference
 from fastconv.cpu.lockstep_engine import (
+    _gather_tiles,
     convolution,
     dense,
     empty,
@@ -17,6 +18,7 @@ from fastconv.cpu.lockstep_engine import (
     is_lockstep,
     maximum,
 )
+from fastconv.cpu.lockstep_tiles import GATHER_BLOCKS
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.machine import machine
 
@@ -74,6 +76,12 @@ def test_convolution_and_gradients(case, dtype):
     for_input = engine.input_gradient(weight, in_lockstep(gradient))
     expected = reference.conv_transpose(geometry, gradient, weight, None)
     np.testing.assert_array_equal(for_input, expected)
+
+
+@pytest.mark.parametrize("targets", range(1, 40))
+def test_tiles_cover_all_channels_and_few_beyond(targets):
+    covered = sum(n * block for n, block in zip(_gather_tiles(targets), GATHER_BLOCKS))
+    assert targets <= covered <= targets + 2
 
 
 POOLS = {

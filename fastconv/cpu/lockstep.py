@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import compiled, float_kernel, inlined
+from .compile import compiled, float_kernel
 from .lockstep_tiles import (
+    GATHER_BLOCKS,
     VECTORS,
     dot_0,
     dot_1,
@@ -28,14 +29,16 @@ from .lockstep_tiles import (
     window_maximum,
     window_slope,
 )
-from .memory import load, shift, store, word
+from .memory import clear, load, shift, store, word
 from .transpose import transpose
 
 # Words of a job that walks targets by tables of taps: what there is in a group, elements between
-# channels and between groups, and for each axis its targets, the elements from one to the next, and
-# where its table begins. A table is, for n targets, n + 1 numbers of entries, then the entries.
-(GROUPS, TARGETS, DEPTH, BLOCK, LANES, IMAGES) = range(6)
-(X_CHANNEL, Y_CHANNEL, W_TARGET, W_SOURCE, W_GROUP, AXES_AT) = range(6, 12)
+# channels and between groups, how many gather tiles of each kind make up the targets, and for each
+# axis its targets, the elements from one to the next, and where its table begins. A table is, for n
+# targets, n + 1 numbers of entries, then the entries.
+(GROUPS, TARGETS, DEPTH, LANES, IMAGES) = range(5)
+(X_CHANNEL, Y_CHANNEL, W_TARGET, W_SOURCE, W_GROUP, TILES) = range(5, 11)
+AXES_AT = TILES + len(GATHER_BLOCKS)
 (COUNT, STEP, TABLE, AXIS_WORDS) = range(4)
 GATHER_WORDS = AXES_AT + 3 * AXIS_WORDS
 
@@ -69,69 +72,89 @@ def lockstep_sums(element: Any, job: int, operands: int, begin: int, end: int, t
     """
     x, weights, bias, y = _four_words(operands)
     lanes, images, depth = word(job, LANES), word(job, IMAGES), word(job, DEPTH)
-    d_axis, h_axis, w_axis = _axis(job, 0), _axis(job, 1), _axis(job, 2)
-    block, targets = word(job, BLOCK), word(job, TARGETS)
+    d_axis, h_axis = _axis(job, 0), _axis(job, 1)
     for item in range(begin, end):
         h, rest = item % word(h_axis, COUNT), item // word(h_axis, COUNT)
         d, s = rest % word(d_axis, COUNT), rest // word(d_axis, COUNT) * VECTORS
-        d_table, d_count = _entries(job, 0, d)
-        h_table, h_count = _entries(job, 1, h)
         row = d * word(d_axis, STEP) + h * word(h_axis, STEP) + s * lanes
         for group in range(word(job, GROUPS)):
             source = shift(element, x, group * depth * word(job, X_CHANNEL) + s * lanes)
             factors = shift(element, weights, group * word(job, W_GROUP))
-            for w in range(word(w_axis, COUNT)):
-                w_table, w_count = _entries(job, 2, w)
-                tables = (d_table, d_count, h_table, h_count, w_table, w_count)
-                for first in range(0, targets, block):
-                    channel = group * targets + first
-                    place = row + w * word(w_axis, STEP) + channel * word(job, Y_CHANNEL)
-                    _sum(
-                        element, job, shift(element, y, place), targets - first,
-                        shift(element, bias, channel), source, tables,
+            first = 0
+            for kind in range(len(GATHER_BLOCKS)):
+                for _ in range(word(job, TILES + kind)):
+                    channel = group * word(job, TARGETS) + first
+                    place = row + channel * word(job, Y_CHANNEL)
+                    _sum_row(
+                        element, job, kind, d, h, shift(element, y, place),
+                        word(job, TARGETS) - first, shift(element, bias, channel), source,
                         shift(element, factors, first * word(job, W_TARGET)), s + 1 < images,
                     )  # fmt: skip
+                    first += GATHER_BLOCKS[kind]
 
 
-@inlined
-def _sum(
+@compiled
+def _sum_row(
     element: Any,
     job: int,
+    kind: int,
+    d: int,
+    h: int,
     y: int,
     present: int,
     bias: int,
     x: int,
-    tables: Any,
     weights: int,
     wide: bool,
 ) -> None:
-    """One pixel of a block of targets."""
-    block, lanes, y_channel = word(job, BLOCK), word(job, LANES), word(job, Y_CHANNEL)
+    """A row of pixels of a block of targets."""
+    lanes, y_channel = word(job, LANES), word(job, Y_CHANNEL)
     steps = (
         word(job, DEPTH), word(job, X_CHANNEL), y_channel, word(job, W_TARGET), word(job, W_SOURCE)
     )  # fmt: skip
-    present = min(present, block)
-    if tables[1] * tables[3] * tables[5] == 0:  # no tap reaches this pixel
-        for k in range(present):
-            for i in range(lanes * (VECTORS if wide else 1)):
-                store(element, y, k * y_channel + i, load(element, bias, k))
-    elif wide:
-        if block == 8:
-            gather_8(element, y, present, bias, x, tables, weights, steps)
-        elif block == 6:
-            gather_6(element, y, present, bias, x, tables, weights, steps)
-        elif block == 4:
-            gather_4(element, y, present, bias, x, tables, weights, steps)
+    present = min(present, GATHER_BLOCKS[kind])
+    w = 0
+    while w < word(_axis(job, 2), COUNT):
+        tables = _tables(job, d, h, w)
+        goal = shift(element, y, w * word(_axis(job, 2), STEP))
+        w += max(tables[6], 1)
+        if tables[6] == 0:  # no tap reaches this pixel
+            for k in range(present):
+                for i in range(lanes * (VECTORS if wide else 1)):
+                    store(element, goal, k * y_channel + i, load(element, bias, k))
+        elif wide:
+            if kind == 0:
+                gather_8(element, goal, present, bias, x, tables, weights, steps)
+            elif kind == 1:
+                gather_6(element, goal, present, bias, x, tables, weights, steps)
+            elif kind == 2:
+                gather_4(element, goal, present, bias, x, tables, weights, steps)
+            else:
+                gather_1(element, goal, present, bias, x, tables, weights, steps)
+        elif kind == 0:
+            gather_8_lone(element, goal, present, bias, x, tables, weights, steps)
+        elif kind == 1:
+            gather_6_lone(element, goal, present, bias, x, tables, weights, steps)
+        elif kind == 2:
+            gather_4_lone(element, goal, present, bias, x, tables, weights, steps)
         else:
-            gather_1(element, y, present, bias, x, tables, weights, steps)
-    elif block == 8:
-        gather_8_lone(element, y, present, bias, x, tables, weights, steps)
-    elif block == 6:
-        gather_6_lone(element, y, present, bias, x, tables, weights, steps)
-    elif block == 4:
-        gather_4_lone(element, y, present, bias, x, tables, weights, steps)
-    else:
-        gather_1_lone(element, y, present, bias, x, tables, weights, steps)
+            gather_1_lone(element, goal, present, bias, x, tables, weights, steps)
+
+
+@compiled
+def _tables(job: int, d: int, h: int, w: int) -> Any:
+    """What a tile is told of the row (d, h) from pixel w on, until the first without an entry."""
+    d_table, d_count = _entries(job, 0, d)
+    h_table, h_count = _entries(job, 1, h)
+    axis = _axis(job, 2)
+    bounds = job + 8 * word(axis, TABLE)
+    entries = bounds + 8 * (word(axis, COUNT) + 1)
+    last = w
+    if d_count * h_count:
+        while last < word(axis, COUNT) and word(bounds, last) < word(bounds, last + 1):
+            last += 1
+    row = (d_table, d_count, h_table, h_count)
+    return (*row, bounds + 8 * w, entries, last - w, word(axis, STEP))
 
 
 # Words of a weight gradient's job: what there is in a group; the tile, with its target channels and
@@ -215,17 +238,9 @@ def lockstep_maxima(
     x, y, choices, rectified = _four_words(operands)
     for item in range(begin, end):
         c, d, h, row = _row(job, item)
-        d_table, d_count = _entries(job, 0, d)
-        h_table, h_count = _entries(job, 1, h)
-        source = shift(element, x, c * word(job, X_CHANNEL))
-        for w in range(word(_axis(job, 2), COUNT)):
-            w_table, w_count = _entries(job, 2, w)
-            place = row + w * word(_axis(job, 2), STEP)
-            window_maximum(
-                element, shift(element, y, place), choices + place, source,
-                (d_table, d_count, h_table, h_count, w_table, w_count), word(job, IMAGES),
-                rectified,
-            )  # fmt: skip
+        source, goal = shift(element, x, c * word(job, X_CHANNEL)), shift(element, y, row)
+        tables = _tables(job, d, h, 0)  # every window has a cell
+        window_maximum(element, goal, choices + row, source, tables, word(job, IMAGES), rectified)
 
 
 @float_kernel
@@ -239,20 +254,17 @@ def lockstep_slopes(
     gradient, y, choices, _ = _four_words(operands)
     for item in range(begin, end):
         c, d, h, row = _row(job, item)
-        d_table, d_count = _entries(job, 0, d)
-        h_table, h_count = _entries(job, 1, h)
         first = c * word(job, X_CHANNEL)
-        for w in range(word(_axis(job, 2), COUNT)):
-            w_table, w_count = _entries(job, 2, w)
+        slopes, chosen = shift(element, gradient, first), choices + first
+        w = 0
+        while w < word(_axis(job, 2), COUNT):
+            tables = _tables(job, d, h, w)
             goal = shift(element, y, row + w * word(_axis(job, 2), STEP))
-            if d_count * h_count * w_count == 0:  # no window has this cell
-                for i in range(word(job, IMAGES) * word(job, LANES)):
-                    store(element, goal, i, 0)
-                continue
-            window_slope(
-                element, goal, shift(element, gradient, first), choices + first,
-                (d_table, d_count, h_table, h_count, w_table, w_count), word(job, IMAGES),
-            )  # fmt: skip
+            w += max(tables[6], 1)
+            if tables[6]:
+                window_slope(element, goal, slopes, chosen, tables, word(job, IMAGES))
+            else:  # no window has this cell
+                clear(element, goal, word(job, IMAGES) * word(job, LANES))
 
 
 @compiled

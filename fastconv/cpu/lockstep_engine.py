@@ -18,8 +18,10 @@ from ..machine import machine
 from . import launch
 from .compile import name_of
 from .lockstep import (
+    AXES_AT,
     DOT_WORDS,
     GATHER_WORDS,
+    W_TARGET,
     lockstep_maxima,
     lockstep_products,
     lockstep_slopes,
@@ -111,11 +113,26 @@ def _job(
     return np.array([*words, *axes, *tables], np.int64)
 
 
-def _block(targets: int) -> int:
-    """Target channels of a gather tile: few beyond the last, and sums that fit the registers."""
+@functools.cache
+def _gather_tiles(targets: int) -> tuple[int, ...]:
+    """How many gather tiles of each of `GATHER_BLOCKS` channels cover the targets in least time.
+
+    A tap takes a tile as long as its sums, but no less than one multiply-add takes to be done.
+    """
+    if targets <= 0:
+        return (0,) * len(GATHER_BLOCKS)
     held = machine().vector_registers // VECTORS - VECTORS
-    blocks = [block for block in GATHER_BLOCKS if block <= held]
-    return min(blocks, key=lambda block: (-(-targets // block) * block, -block))
+    found = []
+    for kind, block in enumerate(GATHER_BLOCKS):
+        if block <= held:
+            rest = _gather_tiles(targets - block)
+            found.append((*rest[:kind], rest[kind] + 1, *rest[kind + 1 :]))
+
+    def cost(counts: tuple[int, ...]) -> tuple[int, int]:
+        tiles = list(zip(counts, GATHER_BLOCKS))
+        return sum(n * (max(k, 4) + 1) for n, k in tiles), sum(n * k for n, k in tiles)
+
+    return min(found, key=cost)
 
 
 def _dot_tile(targets: int, rows: int) -> int:
@@ -146,7 +163,8 @@ class Turn:
         size, wide = _lifted(tuple(spatial), 1), _lifted(self.shape[2:], 1)
         there, here = _steps(wide, batch), _steps(size, 1)
         cells, padded = math.prod(spatial), math.prod(wide)
-        words = [1, 1, channels * cells, 1, 1, batch, cells, padded * batch, 0, 0, 0]
+        words = [1, 1, channels * cells, 1, batch, cells, padded * batch]
+        words += [0] * (AXES_AT - len(words))
         axes = [n for axis in zip(size, there, here) for n in axis]
         self._job = np.array([*words, *axes], np.int64)
         self._items = channels * size[0] * size[1]
@@ -204,7 +222,7 @@ class LockstepConvolution:
         whole = targets * sources * taps
         channels = [x_channel, y_channel, sources * taps, taps, whole]
         self._forward = _job(
-            [g.groups, targets, sources, _block(targets), *common, *channels],
+            [g.groups, targets, sources, *common, *channels, *_gather_tiles(targets)],
             [_moved(_meetings(*axis), axis[4]) for axis in axes],
             y_steps,
             x_steps,
@@ -212,7 +230,7 @@ class LockstepConvolution:
         )
         channels = [y_channel, math.prod(size) * g.batch, taps, sources * taps, whole]
         self._adjoint = _job(
-            [g.groups, sources, targets, _block(sources), *common, *channels],
+            [g.groups, sources, targets, *common, *channels, *_gather_tiles(sources)],
             [_turned(_meetings(*axis), axis[0]) for axis in axes],
             _steps(size, g.batch),
             y_steps,
@@ -311,9 +329,9 @@ class LockstepMaximum:
         there = [_meetings(*axis) for axis in axes]
         back = [_turned(along, axis[0]) for along, axis in zip(there, axes)]
         x_steps, y_steps, taps = _steps(size, g.batch), _steps(count, g.batch), _steps(kernel, 1)
-        head = [1, 1, 1, 1, lanes, g.batch // lanes]
-        self._forward = _job([*head, x_plane, y_plane, 0, 0, 0], there, y_steps, x_steps, taps)
-        self._backward = _job([*head, y_plane, x_plane, 0, 0, 0], back, x_steps, y_steps, taps)
+        head, rest = [1, 1, 1, lanes, g.batch // lanes], [0] * (AXES_AT - W_TARGET)
+        self._forward = _job([*head, x_plane, y_plane, *rest], there, y_steps, x_steps, taps)
+        self._backward = _job([*head, y_plane, x_plane, *rest], back, x_steps, y_steps, taps)
         self._items = g.channels * count[0] * count[1], g.channels * size[0] * size[1]
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,10 @@ entry of a table of taps, r a row of a weight gradient (source channel and tap),
 | gather 6, 4, 1 x 2| 12, 8, 2 | 8 / 12, ..    | as few channels as that                   |
 | dot 8 x 3, 4 x 3  | 24, 12   | 11 / 24, 7/12 | channels by rows; see `dot_tiles`         |
 
-A row (address, count) of `tables` lists along one axis which entries meet an output: for each an
-offset in x and one in the weight, for pooling an offset and a part of the number of the tap.
+Tables list along each axis which entries meet an output: for each an offset in x and one in the
+weight, for pooling an offset and a part of the number of the tap. Of D and H a tile gets one row of
+a table, (address, count); of W the bounds of the rows of all its pixels, the address of the entries
+that they count from, the number of pixels, and how far apart these lie in y.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def _walk(e: Emit, tables: Any, at: Any, state: list[Any], visit: Callable) -> N
         if axis == 3:
             visit(first, second)
             return
-        table = e.at(e.builder.extract_value(tables, 2 * axis))
-        with e.loop(e.builder.extract_value(tables, 2 * axis + 1), state) as i:
+        table, count = tables[axis]
+        with e.loop(count, state) as i:
             entry = e.builder.gep(table, [e.times(i, 2)], source_etype=i64)
             along(
                 axis + 1,
@@ -66,8 +68,22 @@ def _walk(e: Emit, tables: Any, at: Any, state: list[Any], visit: Callable) -> N
     along(0, *at)
 
 
+def _along_row(e: Emit, tables: Any, visit: Callable[[Any, Any], None]) -> None:
+    """visit(tables, its distance in y) for each pixel of a row; all of them have entries."""
+    b = e.builder
+    d_table, d_count, h_table, h_count, bounds, entries, pixels, step = (
+        b.extract_value(tables, i) for i in range(8)
+    )
+    outer = [(e.at(d_table), d_count), (e.at(h_table), h_count)]
+    bounds, entries = e.at(bounds), e.at(entries)
+    with e.loop(pixels, []) as w:
+        begin, end = e.integer(bounds, w), e.integer(bounds, b.add(w, i64(1)))
+        table = b.gep(entries, [e.times(begin, 2)], source_etype=i64)
+        visit([*outer, (table, b.sub(end, begin))], e.times(w, step))
+
+
 def _gather(block: int, vectors: int) -> Any:
-    """An intrinsic for one pixel of a block of target channels and some vectors of images."""
+    """An intrinsic for a row of pixels, a block of target channels and some vectors of images."""
 
     @intrinsic
     def tile(
@@ -90,23 +106,29 @@ def _gather(block: int, vectors: int) -> Any:
             y, bias, x, weights = map(e.at, (y, bias, x, weights))
             targets = _clamped(e, block, present)
             rows = [e.times(target, w_target) for target in targets]
-            state = [e.broadcast(bias, targets[k]) for k in range(block) for _ in range(vectors)]
+            goals = [e.times(target, y_channel) for target in targets]
 
-            def visit(place: Any, weight: Any) -> None:
-                pixel = e.shift(x, place)
-                pixels = [e.load(pixel, s * e.lanes) for s in range(vectors)]
+            def pixel(tables: Any, place: Any) -> None:
+                state = [e.broadcast(bias, target) for target in targets for _ in range(vectors)]
+
+                def visit(source: Any, weight: Any) -> None:
+                    cell = e.shift(x, source)
+                    cells = [e.load(cell, s * e.lanes) for s in range(vectors)]
+                    for k in range(block):
+                        factor = e.broadcast(e.shift(weights, weight), rows[k])
+                        for s in range(vectors):
+                            i = k * vectors + s
+                            state[i] = e.fma(factor, cells[s], state[i])
+
+                with e.loop(depth, state) as c:
+                    at = e.times(c, x_channel), e.times(c, w_source)
+                    _walk(e, tables, at, state, visit)
                 for k in range(block):
-                    factor = e.broadcast(e.shift(weights, weight), rows[k])
+                    goal = e.shift(e.shift(y, place), goals[k])
                     for s in range(vectors):
-                        i = k * vectors + s
-                        state[i] = e.fma(factor, pixels[s], state[i])
+                        e.store(state[k * vectors + s], goal, s * e.lanes)
 
-            with e.loop(depth, state) as c:
-                _walk(e, tables, (e.times(c, x_channel), e.times(c, w_source)), state, visit)
-            for k in range(block):
-                goal = e.shift(y, e.times(targets[k], y_channel))
-                for s in range(vectors):
-                    e.store(state[k * vectors + s], goal, s * e.lanes)
+            _along_row(e, tables, pixel)
 
         numbers = (y, present, bias, x, tables, weights, steps)
         return outlined(f"gather_{block}_{vectors}", emit, element, *numbers)
@@ -290,7 +312,8 @@ def window_maximum(
 ) -> Any:
     """y[n] = max over entries i of x[i.first + n], and choices[n] the number of the tap it was at.
 
-    If `rectified`, y is what a ReLU makes of it; NOWHERE is the choice where that has no slope.
+    That for all pixels of a row. If `rectified`, y is what a ReLU makes of it; NOWHERE is the
+    choice where that has no slope.
     """
 
     def emit(builder: Any, element: Any, *args: Any) -> None:
@@ -299,37 +322,43 @@ def window_maximum(
         y, choices, x = map(e.at, (y, choices, x))
         bits = i32 if e.dtype == "float32" else i64
         relu = builder.icmp_signed("!=", rectified, i64(0))
-        offset, first = i64(0), i64(0)
-        for axis in range(3):
-            table = e.at(builder.extract_value(tables, 2 * axis))
-            offset = builder.add(offset, e.integer(table, 0))
-            first = builder.add(first, e.integer(table, 1))
 
-        def strip(n: Any, count: int) -> None:
-            here = e.shift(x, n)
-            best = [e.load(e.shift(here, offset), s * e.lanes) for s in range(count)]
-            state = [*best, *[_splat(e, first, bits)] * count]
+        nowhere = ir.VectorType(bits, e.lanes)([NOWHERE] * e.lanes)
+        zero = e.constant(0)
 
-            def visit(place: Any, tap: Any) -> None:
-                cell, number = e.shift(here, place), _splat(e, tap, bits)
+        def pixel(tables: Any, place: Any) -> None:
+            offset, first = i64(0), i64(0)
+            for table, _ in tables:
+                offset = builder.add(offset, e.integer(table, 0))
+                first = builder.add(first, e.integer(table, 1))
+
+            def strip(n: Any, count: int) -> None:
+                here = e.shift(x, n)
+                best = [e.load(e.shift(here, offset), s * e.lanes) for s in range(count)]
+                state = [*best, *[_splat(e, first, bits)] * count]
+
+                def visit(source: Any, tap: Any) -> None:
+                    cell, number = e.shift(here, source), _splat(e, tap, bits)
+                    for s in range(count):
+                        value = e.load(cell, s * e.lanes)
+                        better = e.supersedes(value, state[s])
+                        state[s] = builder.select(better, value, state[s])
+                        state[count + s] = builder.select(better, number, state[count + s])
+
+                _walk(e, tables, (i64(0), i64(0)), state, visit)
                 for s in range(count):
-                    value = e.load(cell, s * e.lanes)
-                    better = e.supersedes(value, state[s])
-                    state[s] = builder.select(better, value, state[s])
-                    state[count + s] = builder.select(better, number, state[count + s])
+                    best, choice = state[s], state[count + s]
+                    at = builder.add(builder.add(place, n), i64(s * e.lanes))
+                    dead = builder.fcmp_unordered("<=", best, zero)
+                    negative = builder.fcmp_ordered("<", best, zero)
+                    choice = builder.select(builder.and_(dead, e.splat(relu)), nowhere, choice)
+                    made = builder.select(builder.and_(negative, e.splat(relu)), zero, best)
+                    e.store(made, y, at)
+                    _store_bytes(e, choice, choices, at)
 
-            _walk(e, tables, (i64(0), i64(0)), state, visit)
-            nowhere = ir.VectorType(bits, e.lanes)([NOWHERE] * e.lanes)
-            for s in range(count):
-                zero, at = e.constant(0), builder.add(n, i64(s * e.lanes))
-                dead = builder.fcmp_unordered("<=", state[s], zero)
-                negative = builder.fcmp_ordered("<", state[s], zero)
-                kept = builder.select(builder.and_(dead, e.splat(relu)), nowhere, state[count + s])
-                made = builder.select(builder.and_(negative, e.splat(relu)), zero, state[s])
-                e.store(made, y, at)
-                _store_bytes(e, kept, choices, at)
+            _in_strips(e, vectors, strip)
 
-        _in_strips(e, vectors, strip)
+        _along_row(e, tables, pixel)
 
     numbers = (y, choices, x, tables, vectors, rectified)
     return outlined("window_maximum", emit, element, *numbers)
@@ -339,7 +368,10 @@ def window_maximum(
 def window_slope(
     typing: Any, element: Any, y: Any, gradient: Any, choices: Any, tables: Any, vectors: Any
 ) -> Any:
-    """y[n] = sum of gradient[i.first + n] over the entries i whose window chose i.second"""
+    """y[n] = sum of gradient[i.first + n] over the entries i whose window chose i.second.
+
+    That for all pixels of a row.
+    """
 
     def emit(builder: Any, element: Any, *args: Any) -> None:
         e = Lanes(builder, element, i64(1), i64(0))
@@ -347,24 +379,27 @@ def window_slope(
         y, gradient, choices = map(e.at, (y, gradient, choices))
         chosen = ir.VectorType(i8, e.lanes)
 
-        def strip(n: Any, count: int) -> None:
-            state = [e.constant(0)] * count
+        def pixel(tables: Any, place: Any) -> None:
+            def strip(n: Any, count: int) -> None:
+                state = [e.constant(0)] * count
 
-            def visit(place: Any, tap: Any) -> None:
-                number = _splat(e, tap, i8)
+                def visit(source: Any, tap: Any) -> None:
+                    number = _splat(e, tap, i8)
+                    for s in range(count):
+                        at = builder.add(builder.add(source, n), i64(s * e.lanes))
+                        there = builder.gep(choices, [at], source_etype=i8)
+                        choice = builder.load(there, typ=chosen, align=1)
+                        met = builder.icmp_unsigned("==", choice, number)
+                        term = builder.select(met, e.load(gradient, at), e.constant(0))
+                        state[s] = e.add(state[s], term)
+
+                _walk(e, tables, (i64(0), i64(0)), state, visit)
                 for s in range(count):
-                    at = builder.add(builder.add(place, n), i64(s * e.lanes))
-                    there = builder.gep(choices, [at], source_etype=i8)
-                    choice = builder.load(there, typ=chosen, align=1)
-                    met = builder.icmp_unsigned("==", choice, number)
-                    term = builder.select(met, e.load(gradient, at), e.constant(0))
-                    state[s] = e.add(state[s], term)
+                    e.store(state[s], y, builder.add(builder.add(place, n), i64(s * e.lanes)))
 
-            _walk(e, tables, (i64(0), i64(0)), state, visit)
-            for s in range(count):
-                e.store(state[s], y, builder.add(n, i64(s * e.lanes)))
+            _in_strips(e, vectors, strip)
 
-        _in_strips(e, vectors, strip)
+        _along_row(e, tables, pixel)
 
     return outlined("window_slope", emit, element, y, gradient, choices, tables, vectors)
 
