@@ -25,21 +25,26 @@ LARGEST = MOST_BYTES // 4
 # Results begin with a cache line, so that no vector need be stored across two.
 LINE = 64
 
+# Memory, its bytes, and the address of its first whole line, which takes microseconds to find.
+Block = tuple[np.ndarray, int, int]
+
 # Only single, atomic operations touch the store: a block may come back in the middle of anything,
 # whenever the garbage collector runs.
-_store: deque[np.ndarray] = deque(maxlen=MOST_BLOCKS)
+_store: deque[Block] = deque(maxlen=MOST_BLOCKS)
 
 
 class _Lease:
     """Owner of a block while an array shows it."""
 
-    def __init__(self, block: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    __slots__ = ("__array_interface__", "_block")
+
+    def __init__(self, block: Block, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self._block = block
         self.__array_interface__: dict[str, Any] = {
             "version": 3,
             "shape": shape,
             "typestr": dtype.str,
-            "data": (-(-block.ctypes.data // LINE) * LINE, False),
+            "data": (block[2], False),
         }
 
     def __del__(self) -> None:
@@ -47,21 +52,22 @@ class _Lease:
             return
         _store.append(self._block)
         with suppress(IndexError, RuntimeError):  # another thread changed the store meanwhile
-            while sum(map(len, _store)) > MOST_BYTES:
+            while sum([size for _, size, _ in _store]) > MOST_BYTES:
                 _store.popleft()
 
 
-def _take(size: int) -> np.ndarray:
-    """A stored block of just this size, or a new one."""
+def _take(size: int) -> Block:
+    """A stored block of just this size, the last that came back first, or a new one."""
     for _ in range(len(_store)):
         try:
-            block = _store.popleft()
+            block = _store.pop()
         except IndexError:  # another thread was faster
             break
-        if len(block) == size:
+        if block[1] == size:
             return block
-        _store.append(block)
-    return np.empty(size, np.uint8)
+        _store.appendleft(block)
+    memory = np.empty(size, np.uint8)
+    return memory, size, -(-memory.ctypes.data // LINE) * LINE
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_the_store_is_bounded(monkeypatch):
     monkeypatch.setattr(recycling, "MOST_BYTES", 3 * SIZE)
     many = [recycling.empty((SIZE,), np.uint8) for _ in range(recycling.MOST_BLOCKS + 9)]
     del many
-    assert sum(map(len, recycling._store)) <= 3 * SIZE
+    assert sum(len(memory) for memory, _, _ in recycling._store) <= 3 * SIZE
 
 
 def test_many_threads():
