@@ -364,6 +364,15 @@ def test_batch_norm_refuses_a_single_value_per_channel(channels):
     assert layer.eval()(np.ones((1, channels), np.float32)).shape == (1, channels)
 
 
+@pytest.mark.parametrize("size", [6, 20_000])  # NumPy's pass, and a kernel
+@pytest.mark.parametrize("order", ["=", ">"])
+def test_relu_of_transposed_arrays_of_either_byte_order(size, order):
+    x = np.arange(-size // 2, size // 2).reshape(2, -1).astype(f"{order}f4").T
+    layer = nn.ReLU()
+    np.testing.assert_array_equal(layer(x), np.where(x > 0, x, 0))
+    np.testing.assert_array_equal(layer.backward(x), np.where(x > 0, x, 0))
+
+
 def test_relu_passes_nan_and_has_slope_zero_at_zero():
     layer = nn.ReLU()
     np.testing.assert_array_equal(layer(np.array([np.nan, -0.0, 1.0])), [np.nan, 0, 1])

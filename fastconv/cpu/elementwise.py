@@ -211,12 +211,12 @@ def adam_step(element: Any, job: int, operands: int, begin: int, end: int, threa
 def alike(*arrays: np.ndarray) -> bool:
     """Whether float arrays are dense and lie in memory in the same order."""
     first = arrays[0]
-    if first.dtype.name not in rectify.dtypes:
+    if not first.dtype.isnative or name_of(first.dtype) not in rectify.dtypes:
         return False
     for x in arrays:
         if x.dtype != first.dtype or x.strides != first.strides or x.shape != first.shape:
             return False
-    if first.flags.c_contiguous:
+    if first.flags.c_contiguous or first.flags.f_contiguous:
         return True
     order = np.argsort(first.strides, kind="stable")[::-1]
     return bool(first.transpose(order).flags.c_contiguous)

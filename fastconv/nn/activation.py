@@ -48,7 +48,7 @@ class _Activation(Layer):
 
 def _few(x: Array) -> bool:
     """Whether NumPy is done with values before a kernel of ours is found and started."""
-    return x.size < 16_384
+    return x.size < 4096
 
 
 class ReLU(_Activation):
