@@ -92,8 +92,6 @@ def _refuse_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | 
 
 
 def _decline_planar(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
-    if geometry.in_channels > 1 and _refuse_depthwise(geometry, dtype, operation) is None:
-        return "channels that do not mix fill the lanes without a broadcast"
     lanes = machine().lanes(dtype)
     if operation == "weight_gradient" and group_targets(geometry, operation) >= lanes:
         return "vectors of output channels are full, and need no sums of lanes"

@@ -175,6 +175,7 @@ CHOICES = [
     ("input_gradient", (1, 8, 200, 180), (8, 8, 31, 29), {}, "fourier"),
     ("forward", (1, 5, 130), (2, 5, 3), {}, "planar"),
     ("input_gradient", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "depthwise"),
+    ("forward", (1, 8, 200, 200), (8, 1, 2, 2), {"groups": 8, "stride": 5}, "planar"),
     ("input_gradient", (1, 64, 9, 8), (40, 64, 3, 2), {}, "direct"),
     ("input_gradient", (1, 3, 64, 64), (64, 3, 3, 3), {}, "planar"),
     ("weight_gradient", (1, 32, 9, 8), (32, 1, 3, 3), {"groups": 32}, "depthwise"),
