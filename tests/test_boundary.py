@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from fastconv.cpu.engine import tile_words
-from fastconv.cpu.job import MOST_PIXELS, OUTER, PAIRWISE, PLANAR, correlation_job
+from fastconv.cpu.job import (
+    AHEAD,
+    BOX_COUNT,
+    MOST_PIXELS,
+    OUTER,
+    PAIRWISE,
+    PLANAR,
+    correlation_job,
+)
 from fastconv.cpu.lowering import (
     forward_axes,
     geometry_words,
@@ -50,6 +58,21 @@ def test_compiled_lowering_gives_the_same_job(form):
         assert len(python[0]) > 90
         for one, other in zip(python, machine):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("channels", "boxes", "ahead"), [(512, 1, 1), (64, 2, 0)])
+def test_weights_that_no_cache_keeps_are_read_once(channels, boxes, ahead):
+    """The window of 7 x 7 outputs, stride 2, of 512 channels fills the cache; weights are 9 MB."""
+    shape, weight = (1, channels, 14, 14), (channels, channels, 3, 3)
+    geometry = ConvGeometry.forward("test", 2, shape, weight, stride=2, padding=1)
+    source = lifted_strides((196 * channels, 1, 14 * channels, channels))
+    target = lifted_strides((49 * channels, 1, 7 * channels, channels))
+    axes, offsets, _, _ = forward_axes(geometry_words(geometry), source, target)
+    numbers = np.array([1, channels, channels, 1, 1, 1], np.int64)
+    lanes, lines, cache = 8, 6, 512 << 10
+    tile = np.array([OUTER, 4, lanes, lines, 2 * lanes, cache], np.int64)
+    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    assert (job[BOX_COUNT], job[AHEAD]) == (boxes, ahead)
 
 
 def test_reached_phases():

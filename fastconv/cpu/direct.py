@@ -12,6 +12,7 @@ from .compile import compiled, inlined, kernel
 from .epilogue import begin_block, finish
 from .job import (
     ACTIVATION,
+    AHEAD,
     BLOCK,
     BLOCK_SIZE,
     BLOCKS,
@@ -44,7 +45,7 @@ from .lowering import TARGET
 from .memory import call, copy, prefetch, shift, word, words_of
 from .outer import outer, set_steps
 from .pack import axis_of, block_width, enter_box
-from .tiles import pairwise_narrow, pairwise_wide
+from .tiles import outer_wide_ahead, pairwise_narrow, pairwise_wide
 from .unpack import store_run
 
 
@@ -178,6 +179,8 @@ def _tile(
             pairwise_wide(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
         else:
             pairwise_narrow(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
+    elif word(job, AHEAD) and wide and rows == height:
+        outer_wide_ahead(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
     else:
         outer(
             element,
