@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz.draw import Call, Drawer
+from fuzz import worker
+from fuzz.chances import Call
+from fuzz.draw import draw
 from fuzz.expect import Expected, differs
+from fuzz.nopython import compiles
 from fuzz.operands import EVERY_LAYOUT, Operand
 from fuzz.worker import judge
 
@@ -35,10 +38,40 @@ def test_two_thousand_calls():
 
 
 def test_a_call_depends_on_its_number_alone():
-    assert [Drawer(3, i).call().script() for i in range(20)] == [
-        Drawer(3, i).call().script() for i in range(20)
-    ]
-    assert len({Drawer(3, i).call().door for i in range(200)}) > 30
+    assert [draw(3, i).script() for i in range(20)] == [draw(3, i).script() for i in range(20)]
+    assert len({draw(3, i).door for i in range(200)}) > 30
+    scripts = "".join(draw(3, i).script() for i in range(200))
+    assert "nopython(" in scripts and "epilogue=EPILOGUES[" in scripts
+
+
+def test_a_call_is_made_in_compiled_code():
+    """And is caught if it gives other bits there, or there alone an error."""
+    random = {"input": "Operand((2, 9), 'float32', 'last')", "kernel_size": "2"}
+    call = Call("max_pool1d", random, nopython=True)
+    assert judge(call) == ("right", None)
+    given = {"input": np.ones((2, 9), np.float32), "kernel_size": 2}
+    assert compiles("max_pool1d", **given)
+    for other in ({"kernel_size": 2**63}, {"input": [[1.0]]}, {"input": np.ones((2, 9), int)}):
+        assert not compiles("max_pool1d", **{**given, **other})
+    assert not compiles("plan", **given)
+
+
+def test_other_bits_in_compiled_code_are_noticed(monkeypatch):
+    given = {"input": "Operand((2, 3, 9), 'float32')", "kernel_size": "2"}
+    call = Call("max_pool1d", given, nopython=True)
+    monkeypatch.setattr(worker, "nopython", lambda door, **given: -fastconv.max_pool1d(**given))
+    assert judge(call)[1] == "other bits than from Python"
+
+
+def test_epilogues_are_expected():
+    given = {"input": "Operand((2, 3, 9))", "weight": "Operand((4, 3, 2))"}
+    given |= {"epilogue": "EPILOGUES['affine']"}
+    given["epilogue_args"] = "(Operand((4,), seed=1), Operand((4,), seed=2),)"
+    call = Call("conv1d", given)
+    assert judge(call) == ("right", None)
+    assert "seed=2).array," in call.source()
+    given["epilogue_args"] = "(Operand((5,), seed=1), Operand((4,), seed=2),)"
+    assert "fits" in judge(call)[1]
 
 
 @pytest.mark.parametrize("layout", EVERY_LAYOUT)
@@ -100,7 +133,7 @@ def popen(arguments, **options):
     spoilt = '''
 from tests.fuzz import worker, __main__ as command
 def judged(call):
-    if call.script() == command.Drawer(1, 2).call().script():
+    if call.script() == command.draw(1, 2).script():
         {body}
     return "right", None
 worker.judge = judged
@@ -116,4 +149,4 @@ raise SystemExit(command.main())
     assert done.returncode == 1, done.stderr
     assert fault in done.stdout and "--begin 2" in done.stdout
     assert "'faults': 1" in done.stdout
-    assert Drawer(1, 2).call().script() in done.stdout
+    assert draw(1, 2).script() in done.stdout

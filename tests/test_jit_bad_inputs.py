@@ -10,6 +10,7 @@ from fastconv.jit import making
 
 # Options that `doors` leaves out, so that one compiled function takes every mistake in them.
 DEFAULTS = {"stride": 1, "dilation": 1, "groups": 1, "padding": 0, "output_padding": 0}
+DEFAULTS |= {"threads": 1}
 EVERY = [door for door in doors() if door.rank in (0, 2)]
 
 

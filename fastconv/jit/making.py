@@ -97,7 +97,8 @@ class _Call:
         """The arguments by name, and the arrays among them."""
         reader = Reader(self._key[STAMP_WORDS:], bases)
         arguments = {name: reader.value(form) for name, form in self._forms}
-        arguments["threads"] = arguments.get("threads") or 1
+        if arguments.get("threads") is None:
+            arguments["threads"] = 1
         if "threads" not in (self.door.__kwdefaults__ or ()):
             del arguments["threads"]
         return arguments, reader.arrays

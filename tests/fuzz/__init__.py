@@ -3,7 +3,12 @@
 A call is written as source text, which is what is run and what is printed when it goes wrong.
 
     operands   an array of any dtype, memory layout and contents amidst poison, as one expression
-    draw       a call as text: a door, and an expression for each argument; sometimes a bad one
+    chances    a call as text: a door, and an expression for each argument; what it is made of
+    convolutions, poolings, matrices   random calls that fit
+    mistakes   bad expressions
+    draw       any call, mistaken or not
+    nopython   calls in compiled code
+    epilogues  functions for the sums of convolutions
     expect     what a call should give, by `fastconv.reference`
     worker     runs calls of a seed one by one and holds them against what is expected
     __main__   starts workers, and another one after a crash or a hang

@@ -13,11 +13,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .draw import Drawer
+from .draw import draw
 
 ROOT = Path(__file__).resolve().parents[2]
-# A worker also compiles within this time; no call takes a tenth of it.
-SECONDS = 120
+# A worker also compiles within these, perhaps beside other processes; no call takes a tenth of it.
+SECONDS, STARTING = 600, 600
 
 
 def _worker(seed: int, begin: int, end: int) -> subprocess.Popen[str]:
@@ -42,15 +42,15 @@ def run(seed: int, begin: int, end: int) -> tuple[Counter[str], list[dict[str, o
         assert worker.stdout is not None
         watch = selectors.DefaultSelector()
         watch.register(worker.stdout, selectors.EVENT_READ)
-        hung, at = False, begin
+        hung, begun, at = False, False, begin
         pending = b""
         os.set_blocking(worker.stdout.fileno(), False)
         while True:
-            if not watch.select(SECONDS):
+            if not watch.select(SECONDS if begun else STARTING):
                 hung = True
                 worker.send_signal(signal.SIGKILL)
                 break
-            chunk = os.read(worker.stdout.fileno(), 1 << 16)
+            begun, chunk = True, os.read(worker.stdout.fileno(), 1 << 16)
             if not chunk:
                 break
             *lines, pending = (pending + chunk).split(b"\n")
@@ -67,7 +67,7 @@ def run(seed: int, begin: int, end: int) -> tuple[Counter[str], list[dict[str, o
         if at == end and status == 0:
             break
         fault = f"hung for {SECONDS} s" if hung else f"the process died with status {status}"
-        script = Drawer(seed, at).call().script()
+        script = draw(seed, at).script()
         faults.append({"index": at, "fault": fault, "script": script})
         counts["died"] += 1
         begin = at + 1

@@ -15,6 +15,7 @@ from fastconv.arguments import as_sizes
 from fastconv.choose import plan_conv
 from fastconv.geometry import AdaptiveGeometry, ConvGeometry, PoolGeometry
 
+from .epilogues import SLOPES
 from .operands import Operand, widest
 
 Arguments = dict[str, Any]
@@ -120,7 +121,21 @@ def _sums(
                 error = 1.5 * factor * 2 * _unit(dtype) * scale + 0 * terms
     if lone and operation != "weight_gradient":
         values, error = values[0], error[0] if np.ndim(error) else error
+    epilogue = given.get("epilogue")
+    if epilogue is not None:
+        values = _after(epilogue, values, given.get("epilogue_args", ()), not lone)
+        error = error * SLOPES[epilogue]
     return Expected(values, dtype, error, activation, spreads)
+
+
+def _after(epilogue: Any, sums: np.ndarray, arguments: Any, axis: int) -> np.ndarray:
+    """A function of each sum, and of numbers of each channel, which are on an axis, or cell."""
+    shape = (-1, *(1,) * (sums.ndim - axis - 1))
+    others = [
+        _wide(x).reshape(shape if np.ndim(_array(x)) == 1 < sums.ndim else sums.shape)
+        for x in arguments
+    ]
+    return np.vectorize(epilogue.py_func, otypes=[sums.dtype])(sums, *others)
 
 
 def _largest(x: np.ndarray) -> float:

@@ -8,35 +8,57 @@ import re
 import resource
 import warnings
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numba.core.errors import TypingError
 
 import fastconv
 
-from .draw import Call, Drawer
+from .chances import Call
+from .draw import draw
+from .epilogues import EPILOGUES
 from .expect import Expected, Unjudged, differs, expected
+from .nopython import compiles, nopython, plain
 from .operands import Operand, Out
 
 # A call may ask for more memory than that, but then it gets a MemoryError.
 MEMORY = 6 << 30
 NAMES = {"np": np, "math": math, "fastconv": fastconv, "Operand": Operand, "Out": Out}
+NAMES["EPILOGUES"] = EPILOGUES
 
 
-def _door(name: str) -> Any:
-    found: Any = fastconv
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
+def _arrays(value: Any) -> Any:
+    """An argument with its arrays in the places of their owners."""
+    if isinstance(value, tuple):
+        return tuple(map(_arrays, value))
+    return value.array if isinstance(value, Operand | Out) else value
+
+
+def _operands(value: Any) -> list[Operand]:
+    if isinstance(value, tuple | list):
+        return [operand for member in value for operand in _operands(member)]
+    return [value] if isinstance(value, Operand) else []
 
 
 def _run(call: Call, given: dict[str, Any]) -> Any:
     """The result of the call itself."""
-    arrays = {n: v.array if isinstance(v, Operand | Out) else v for n, v in given.items()}
+    arrays = {name: _arrays(value) for name, value in given.items()}
     if call.door == "plan":
         x = arrays.pop("x")
         return fastconv.plan(**arrays)(x)
-    return _door(call.door)(**arrays)
+    return (partial(nopython, call.door) if call.nopython else plain(call.door))(**arrays)
+
+
+def _differs_from_python(call: Call, given: dict[str, Any], result: Any) -> bool:
+    """Whether the door itself gives other bits than it gave in compiled code."""
+    arrays = {name: _arrays(value) for name, value in given.items() if name != "out"}
+    if not (call.nopython and compiles(call.door, **arrays)):
+        return False
+    known = plain(call.door)(**arrays)
+    found, known = (y if isinstance(y, tuple) else (y,) for y in (result, known))
+    return any(one.tobytes() != other.tobytes() for one, other in zip(found, known, strict=True))
 
 
 def _speaks(door: str, error: Exception) -> bool:
@@ -53,7 +75,7 @@ def _forced_refusal(call: Call, error: Exception) -> bool:
 def judge(call: Call) -> tuple[str, str | None]:
     """What became of a call: "right", "refused" or "no memory"; and what was wrong with that."""
     given = {name: eval(text, dict(NAMES)) for name, text in call.arguments.items()}
-    operands = [value for value in given.values() if isinstance(value, Operand)]
+    operands = _operands(list(given.values()))
     try:
         result = _run(call, given)
     except (ValueError, TypeError) as error:
@@ -64,6 +86,8 @@ def judge(call: Call) -> tuple[str, str | None]:
         return "refused", None if _speaks(
             call.door, error
         ) else f"does not name the door: {error!r}"
+    except TypingError as error:  # what the types alone tell of is refused when it is compiled
+        return "refused", f"refused a call that fits: {error}" if call.fits else None
     except MemoryError as error:
         return "no memory", f"asked for too much: {error}" if call.fits else None
     if not all(operand.kept() for operand in operands):
@@ -86,6 +110,8 @@ def judge(call: Call) -> tuple[str, str | None]:
         return "unjudged", None
     except Exception as error:
         return "right", f"accepted what makes no sense: {error!r}"
+    if _differs_from_python(call, given, result):
+        return "right", "other bits than from Python"
     pairs = [(result, wanted)] if isinstance(wanted, Expected) else zip(result, wanted, strict=True)
     return "right", next((why for pair in pairs if (why := differs(*pair))), None)
 
@@ -98,7 +124,7 @@ def work(seed: int, begin: int, end: int, tell: Any) -> None:
     counts: Counter[str] = Counter()
     for index in range(begin, end):
         tell(index, flush=True)
-        call = Drawer(seed, index).call()
+        call = draw(seed, index)
         try:
             outcome, fault = judge(call)
         except Exception as error:  # of the kinds that no call may raise

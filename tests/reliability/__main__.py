@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .processes import ROOT, Ended, run
+from .processes import PATIENCE, ROOT, Ended, run
 
 Rows = list[tuple[str, str]]
 KEPT, PAGE = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
@@ -32,7 +32,7 @@ def bad_inputs() -> Rows:
 
     every = (*doors(), *helpers())
     files = ("tests/test_bad_inputs.py", "tests/test_jit_bad_inputs.py")
-    ended = run("-m", "pytest", *files, "-p", "no:cacheprovider", seconds=1200)
+    ended = run("-m", "pytest", *files, "-p", "no:cacheprovider")
     assert ended.status == 0, ended.output[-2000:]
     same = sum(1 for _ in mistakes(every))
     inside = sum(1 for door in EVERY for _ in compiled_mistakes(door, arguments(door)))
@@ -64,7 +64,7 @@ def fuzz() -> Rows:
     def work(what: tuple[int, int, str, dict[str, str]]) -> Ended:
         seed, calls, _, settings = what
         command = ("-m", "tests.fuzz", "--json", f"--calls={calls}", f"--seed={seed}")
-        return run(*command, seconds=3600, **settings)
+        return run(*command, seconds=3 * PATIENCE, **settings)
 
     with ThreadPoolExecutor(2) as executor:
         every = list(executor.map(work, runs))
@@ -96,7 +96,6 @@ def threads() -> Rows:
     for layer in _layers():
         said = run(
             *("-m", "tests.reliability.threads", "--seconds", "60"),
-            seconds=900,
             NUMBA_THREADING_LAYER=layer,
             NUMBA_NUM_THREADS="3",
         ).said
@@ -128,11 +127,11 @@ def caches() -> Rows:
 
 def memory() -> Rows:
     """100,000 calls, and more than 2**31 elements."""
-    said = run("-m", "tests.reliability.endurance", "leak", seconds=3600).said
+    said = run("-m", "tests.reliability.endurance", "leak", seconds=3 * PATIENCE).said
     growth = (said["after"] - said["before"]) / 1024
     assert growth < 20, said
     rows = [(f"{said['calls']:,} calls", f"{growth:+.1f} MiB after the first fifth")]
-    said = run("-m", "tests.reliability.endurance", "big", seconds=3600).said
+    said = run("-m", "tests.reliability.endurance", "big", seconds=3 * PATIENCE).said
     rows.append((f"{said['elements']:,} elements", f"right: {', '.join(said['done'])}"))
     return rows
 

@@ -24,7 +24,7 @@ import numpy as np
 import fastconv
 from fastconv import nn
 
-from .processes import ROOT, run
+from .processes import PATIENCE, ROOT, run
 
 SAVER = """
 import sys, numpy as np
@@ -141,7 +141,7 @@ def guided(name: str, seconds: int) -> dict[str, Any]:
         options = [f"-max_total_time={seconds}", "-rss_limit_mb=4096", "-verbosity=1"]
         ended = run(
             *("-m", "tests.reliability.guided", name, corpus, *options),
-            seconds=seconds + 120,
+            seconds=seconds + PATIENCE,
         )
     done = re.search(r"Done (\d+) runs", ended.errors + ended.output)
     fault = "" if ended.status == 0 and done else ended.errors[-2000:]

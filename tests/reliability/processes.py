@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# Seconds after which a program hangs, on however busy a machine.
+PATIENCE = 1800
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,7 +28,7 @@ class Ended(NamedTuple):
         return json.loads(self.output.splitlines()[-1])
 
 
-def run(*command: str, seconds: float = 300, **environment: str | None) -> Ended:
+def run(*command: str, seconds: float = PATIENCE, **environment: str | None) -> Ended:
     """Run ``python *command`` from the root of the repository; None unsets a variable."""
     changed = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     for name, value in environment.items():
