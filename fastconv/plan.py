@@ -137,6 +137,9 @@ class ConvPlan:
         self.geometry, self.memory_format = geometry, memory_format
         self.decision, self._engine, self._packed = decision, engine, packed
         self._has_bias, self._dtype, self._threads = has_bias, result_dtype, threads
+        # Arrays of one channel or one pixel are in both formats.
+        in_both = 1 in (geometry.in_channels, math.prod(geometry.in_size))
+        self._ours_is_last = in_both and memory_format == "channels_last"
 
     @property
     def algorithm(self) -> str:
@@ -184,7 +187,8 @@ class ConvPlan:
         Returns
         -------
         ndarray
-            `out`, or a new array in the memory format of `x`.
+            `out`, or a new array in the memory format of `x`; in that of the plan if `x` is in
+            both, having one channel or one pixel.
 
         Raises
         ------
@@ -210,7 +214,8 @@ class ConvPlan:
             check_out("plan", out, g.output_shape[not g.batched :], self._dtype, x, *given)
             target = out if g.batched else out[None]
         else:
-            target = empty(g.output_shape, self._dtype, is_channels_last(source))
+            last = is_channels_last(source) or (self._ours_is_last and source.flags.c_contiguous)
+            target = empty(g.output_shape, self._dtype, last)
         if self._epilogue is not None or given:
             self._run_fused(source, target, given)
         elif source.size:

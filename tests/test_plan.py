@@ -26,6 +26,19 @@ def small_plan(shape=SHAPE, kernel=KERNEL, **options):
 
 
 @pytest.mark.parametrize("memory_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("shape", [(2, 1, 7, 6), (2, 3, 1, 1)])
+def test_an_input_in_both_formats_counts_as_the_plan_s(shape, memory_format):
+    """One channel, or one pixel: its strides do not tell."""
+    weight = integers((4, shape[1], 3, 2), 1)
+    plan = fastconv.plan(shape, weight, padding=2, memory_format=memory_format)
+    x = integers(shape)
+    for same in (x, fastconv.channels_last(x)):
+        y = plan(same)
+        assert y.transpose(0, 2, 3, 1).flags.c_contiguous == (memory_format == "channels_last")
+        assert (y == fastconv.conv2d(x, weight, padding=2)).all()
+
+
+@pytest.mark.parametrize("memory_format", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("row", CASES, ids=lambda row: row.name)
 def test_a_plan_gives_what_the_door_gives(row, memory_format):
     """For inputs of both formats, whichever it was made for."""
