@@ -30,7 +30,7 @@ def test_sixteen_threads_call_everything(layer):
         NUMBA_NUM_THREADS="3",
     ).said
     assert said["wrong"] == [] and said["layer"] == layer
-    assert said["calls"] > 500
+    assert said["calls"] > 50  # 5,000 on an idle machine
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork")

@@ -31,6 +31,9 @@ class Ended(NamedTuple):
 def run(*command: str, seconds: float = PATIENCE, **environment: str | None) -> Ended:
     """Run ``python *command`` from the root of the repository; None unsets a variable."""
     changed = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    # Where pip puts TBB; the loader looks there only if it is told.
+    libraries = [str(Path(sys.prefix) / "lib"), os.environ.get("LD_LIBRARY_PATH")]
+    changed["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     for name, value in environment.items():
         if value is None:
             changed.pop(name, None)
