@@ -160,7 +160,7 @@ NARROW = Rates(
     moving=1 / 25e9,
     streaming=1 / 20e9,
     restreaming=1 / 50e9,
-    packing=1.8e-9,
+    packing=0.5e-9,
     transforming=1.5e-9,
 )
 
