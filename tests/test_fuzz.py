@@ -51,7 +51,12 @@ def test_a_call_is_made_in_compiled_code():
     assert judge(call) == ("right", None)
     given = {"input": np.ones((2, 9), np.float32), "kernel_size": 2}
     assert compiles("max_pool1d", **given)
-    for other in ({"kernel_size": 2**63}, {"input": [[1.0]]}, {"input": np.ones((2, 9), int)}):
+    for other in (
+        {"kernel_size": 2**63},
+        {"kernel_size": ("a",)},
+        {"input": [[1.0]]},
+        {"input": np.ones((2, 9), int)},
+    ):
         assert not compiles("max_pool1d", **{**given, **other})
     assert not compiles("plan", **given)
 

@@ -91,6 +91,8 @@ def _regular(name: str, value: Any, rank: int, convolves: bool) -> Any:
     try:
         if isinstance(value, (tuple, list)):
             value = tuple(_regular("", v, 0, False) for v in value)
+            if not all(isinstance(v, (int, tuple, np.ndarray)) for v in value):
+                raise Uncompiled
         else:
             value = operator.index(value)
     except TypeError:
