@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import nn
 
 
@@ -264,3 +265,34 @@ def test_fit_refuses(options, error, message):
 
 def test_a_model_without_parameters_works_in_float32():
     assert nn.predict(nn.Sequential(nn.ReLU()), np.ones((2, 3))).dtype == np.float32
+
+
+@pytest.mark.parametrize("batch", [32])
+def test_fifty_steps_give_the_same_weights_for_any_number_of_threads(batch):
+    random = np.random.default_rng(0)
+    images = random.standard_normal((batch, 1, 16, 16)).astype(np.float32)
+    labels = random.integers(0, 10, batch)
+
+    def trained(threads):
+        model = nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2, rng=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 40, 3, rng=2),
+            nn.BatchNorm2d(40),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(40 * 36, 10, rng=3),
+        )
+        optimizer = nn.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        with fastconv.threads(threads):
+            for _ in range(50):
+                _, gradient = nn.cross_entropy(model(images), labels)
+                optimizer.zero_grad()
+                model.backward(gradient, input_gradient=False)
+                optimizer.step()
+        return model.state_dict()
+
+    one, two = trained(1), trained(2)
+    for name, weights in one.items():
+        np.testing.assert_array_equal(weights, two[name], err_msg=name, strict=True)
