@@ -271,7 +271,7 @@ CASES = (
         )
         for mode in MODES
     ),
-    case("2d 3x3 one tile each", (150, 32, 2, 2), (32, 32, 3, 3), padding=1),
+    case("2d 3x3 one tile each", (250, 64, 2, 2), (64, 64, 3, 3), padding=1),
     case("2d 3x3 one cell", (3, 2, 1, 1), (4, 2, 3, 3), padding=1),
     case("2d 3x1", (2, 5, 9, 4), (6, 5, 3, 1), padding=(1, 0)),
     case("2d 1x3", (2, 5, 4, 11), (6, 5, 1, 3), padding=(0, 2)),
