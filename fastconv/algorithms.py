@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import estimates, reference
-from .cpu.engine import Correlations, planar_block
+from .cpu.engine import Correlations, planar_tile
 from .cpu.fourier_engine import Fourier, spectra_bytes
 from .cpu.gradient_engine import WeightGradient
 from .cpu.grouped_engine import Grouped, channel_family
 from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .cpu.sliding_engine import Sliding, slide_of
-from .cpu.tiles import planar_vectors
 from .cpu.winograd_engine import Winograd
 from .estimates import Estimate, Task, group_targets
 from .geometry import ConvGeometry
@@ -59,7 +58,7 @@ def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> st
     g = geometry
     if g.in_channels > 1 or (g.out_channels == 1 and operation != "weight_gradient"):
         return None
-    few_sums = planar_vectors(machine(), planar_block(g.out_channels)) == 1
+    few_sums = math.prod(planar_tile(g.out_channels)) < 16 and g.out_channels > 6
     if few_sums and operation == "forward" and g.rank == 2:
         return None  # planar tiles of several outputs load more often than tiles along the rows
     return "one input channel: the others use it for several outputs at once"

@@ -10,13 +10,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .cpu.engine import planar_block
+from .cpu.engine import planar_tile
 from .cpu.fourier_engine import tile
 from .cpu.grouped_engine import channel_family
 from .cpu.grouped_tiles import PAIRS
 from .cpu.launch import SERIAL_WORK
 from .cpu.sliding_engine import sliding_share
-from .cpu.tiles import planar_vectors
 from .cpu.winograd_engine import most_tiles
 from .geometry import ConvGeometry, phase_count
 from .machine import machine
@@ -85,8 +84,8 @@ class Rates(NamedTuple):
     one_vector: float
     # The same for planar tiles of one output channel.
     one_channel: float
-    # The same for planar tiles of one vector of pixels, few sums to hide a load's latency behind.
-    one_line: float
+    # The same for planar tiles of neither 1 nor 6 output channels.
+    even_block: float
     # Seconds that a call of planar tiles takes more, for the tables of its first box.
     planar_call: float
     # Times that grouped tiles take longer whose neighbours share fewer inputs: 0.83 loads for each
@@ -121,7 +120,7 @@ WIDE = Rates(
     gathering=20,
     one_vector=1.35,
     one_channel=2,
-    one_line=1,
+    even_block=1,
     planar_call=0,
     strided=1,
     winograd=11,
@@ -153,7 +152,7 @@ NARROW = Rates(
     gathering=60,
     one_vector=2,
     one_channel=2,
-    one_line=1.5,
+    even_block=1.4,
     planar_call=1e-6,
     strided=1.5,
     winograd=16,
@@ -249,11 +248,11 @@ def planar(task: Task) -> Estimate:
     row = g.out_size[-1]
     if task.operation == "input_gradient":  # the longest row of a phase
         row = phase_count(g.in_size[-1], 0, g.stride[-1])
-    block = planar_block(targets)
+    block, _ = planar_tile(targets, task.operation == "weight_gradient")
     share = _share(row, task.lanes) * _share(targets, block)
     work = g.multiply_adds / share
-    if planar_vectors(machine(), block) == 1:
-        work *= r.one_line
+    if block not in (1, 6):
+        work *= r.even_block
     if targets == 1:
         work *= r.one_channel * (1 + r.between_tiles / task.terms)
     else:

@@ -122,6 +122,7 @@ for dtype in ("float32", "float64"):
     for threads in (1, 2):
         run((1, 4, 6, 25), (3, 4, 2, 2), threads=threads, dtype=dtype)
         run((1, 4, 6, 25), (4, 1, 2, 2), threads=threads, dtype=dtype, groups=4)
+    run((1, 4, 6, 25), (3, 4, 2, 2), dtype=dtype, stride=2)  # phases
 before = len(log.buffer)
 for dtype in ("float32", "float64"):
     run((7, 4, 6, 5), (3, 4, 2, 2), dtype=dtype)

@@ -48,7 +48,7 @@ from .memory import address_of
 from .pack import fill_box, pack_weights
 from .phases import Launch, Phase, launch_of
 from .planar import correlate_planar
-from .tiles import planar_vectors, tile_height
+from .tiles import even_block, planar_vectors, product_rows, tile_height
 from .workspace import workspace
 
 # Jobs of one engine, by strides; more means that somebody walks through views of ever new strides.
@@ -86,20 +86,28 @@ def element_strides(x: np.ndarray) -> tuple[int, ...]:
     return tuple([stride // size for stride in x.strides])
 
 
-def planar_block(targets: int) -> int:
-    """Output channels of a planar tile: the fewest that stay empty."""
+def planar_tile(targets: int, gradient: bool = False) -> tuple[int, int]:
+    """Output channels of a planar tile, so that few stay empty, and its vectors of pixels.
+
+    Of a weight gradient instead of vectors the rows of the gradient.
+    """
+    cpu = machine()
+    even = 8 if gradient else even_block(cpu)
+    block = 6 if -(-targets // 6) * 6 <= -(-targets // even) * even else even
     if targets == 1:
-        return 1
-    return 6 if -(-targets // 6) * 6 <= -(-targets // 8) * 8 else 8
+        block = 1
+    return block, product_rows(cpu, block) if gradient else planar_vectors(cpu, block)
 
 
-def tile_words(form: int, dtype: str, targets: int) -> np.ndarray:
-    """The tile of a form on this machine, for so many output channels of a group."""
+def tile_words(form: int, dtype: str, targets: int, gradient: bool = False) -> np.ndarray:
+    """The tile of a form on this machine, for so many output channels of a group.
+
+    A weight `gradient` may have another than the sums that go forward.
+    """
     cpu = machine()
     lanes = cpu.lanes(dtype)
     if form == PLANAR:
-        block = planar_block(targets)
-        lines = planar_vectors(cpu, block)
+        block, lines = planar_tile(targets, gradient)
     else:
         block, lines = 2 * lanes, tile_height(cpu)
     words = [form, ITEM_SIZES[dtype], lanes, lines, block, cpu.level2_bytes]

@@ -77,7 +77,7 @@ class WeightGradient:
         self.parts = channel_parts(sources, taps) if form == OUTER else 1
         self.sources = sources // self.parts  # rows of one tap
         self._words = geometry_words(geometry)
-        self._tile = tile_words(form, dtype, self.targets)
+        self._tile = tile_words(form, dtype, self.targets, gradient=True)
         planar = form == PLANAR
         self._kernels = (
             (planar_partials, reduce_planar) if planar else (weight_partials, reduce_weight)

@@ -36,7 +36,7 @@ from .job import (
 from .lowering import BOX, BOXES, COUNT, TARGET
 from .memory import call, load, shift, store, word
 from .pack import axis_of, enter_box
-from .tiles import planar_1, planar_6, planar_8
+from .tiles import planar_1, planar_6, planar_even
 from .transpose import transpose
 
 
@@ -106,12 +106,12 @@ def _block(
         if count == 0:  # a phase that no weight reaches
             for i in range(block * group * lanes):
                 store(element, sums, i, load(element, bias, i // (group * lanes)))
-        elif block == 8:
-            planar_8(element, sums, bias, x, here, taps, count, depth, step, weights)
         elif block == 1:
             planar_1(element, sums, bias, x, here, taps, count, depth, step, weights)
-        else:
+        elif block == 6:
             planar_6(element, sums, bias, x, here, taps, count, depth, step, weights)
+        else:
+            planar_even(element, sums, bias, x, here, taps, count, depth, step, weights)
         if word(job, ACTIVATION):
             call(word(job, ACTIVATION), sums, 0, 0, rows * group * lanes, 0)
         goals = work + word(job, GOALS_AT) + 8 * first
