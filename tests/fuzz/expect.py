@@ -123,8 +123,11 @@ def _sums(
         values, error = values[0], error[0] if np.ndim(error) else error
     epilogue = given.get("epilogue")
     if epilogue is not None:
-        values = _after(epilogue, values, given.get("epilogue_args", ()), not lone)
-        error = error * SLOPES[epilogue]
+        arguments, slope = given.get("epilogue_args", ()), SLOPES[epilogue]
+        if np.any(error):  # what the function itself rounds
+            most = 1 + sum(_largest(_wide(x)) for x in arguments)
+            error = slope * error + 4 * _unit(dtype) * (slope * abs(values) + most)
+        values = _after(epilogue, values, arguments, not lone)
     return Expected(values, dtype, error, activation, spreads)
 
 
