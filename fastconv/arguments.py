@@ -91,6 +91,11 @@ def as_threads(op: str, threads: Any) -> int | None:
     return None if threads is None else as_int(op, "threads", threads, at_least=1)
 
 
+def is_empty(value: Any) -> bool:
+    """Whether `value` is None or a sequence without members; an array has no truth value."""
+    return value is None or (isinstance(value, (tuple, list)) and not value)
+
+
 def plain(value: Any) -> bool:
     """Whether `value` may be a cache key: 2.0 equals 2 but is not the same argument."""
     kind = type(value)

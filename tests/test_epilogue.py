@@ -197,3 +197,14 @@ def test_only_floats():
     x, w = np.ones((1, 2, 5), np.int64), np.ones((3, 2, 2), np.int64)
     with pytest.raises(TypeError, match="needs float32 or float64, not int64"):
         fastconv.conv1d(x, w, epilogue=arithmetic)
+
+
+@pytest.mark.parametrize("wrong", [np.array([1, 2]), (1.0,), 3, "ab"], ids=repr)
+def test_arguments_without_an_epilogue(wrong):
+    """An array has no truth value to ask for."""
+    x, w = random((1, 2, 5, 5)), random((3, 2, 2, 2))
+    for call in (fastconv.conv2d, fastconv.conv_transpose2d):
+        with pytest.raises(TypeError, match=f"{call.__name__}: epilogue_args are given, but no"):
+            call(x, w[:2], epilogue_args=wrong)
+    with pytest.raises(TypeError, match="plan: epilogue_args are given, but no"):
+        fastconv.plan(x.shape, w, epilogue_args=wrong)

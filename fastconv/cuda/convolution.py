@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import check_choice, check_string
+from ..arguments import check_choice, check_string, is_empty
 from ..device import on_device
 from ..geometry import ConvGeometry
 from .activation import formulas
@@ -45,7 +45,7 @@ def as_epilogue(
     `target` lies without gaps, so that arrays can lie as it does.
     """
     if function is None:
-        if arguments:
+        if not is_empty(arguments):
             raise TypeError(f"{op}: epilogue_args are given, but no epilogue")
         return None
     if not isinstance(arguments, (tuple, list)):
@@ -110,12 +110,13 @@ def run(
     if out is None:
         target = empty(shape, dtype, last and not weighs)
     else:
-        beside = [as_operand(op, "epilogue_args", a) for a in epilogue_args or () if on_device(a)]
+        given = epilogue_args if isinstance(epilogue_args, (tuple, list)) else ()
+        beside = [as_operand(op, "epilogue_args", a) for a in given if on_device(a)]
         inputs = (source, other, bias, *beside)
         target = check_out(op, out, shape[1:] if unbatch else shape, dtype, *inputs)
         target = target[None] if unbatch else target
     result = target
-    gaps = bool(epilogue_args) and memory_order(target) is None
+    gaps = not is_empty(epilogue_args) and memory_order(target) is None
     if dtype != compute or min(target.strides, default=0) < 0 or gaps:
         result = empty(shape, compute, last and not weighs)
     after = as_epilogue(op, epilogue, epilogue_args, geometry, result)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import is_empty
 from ..arrays import as_operand
 from ..calls import ConvCall, calls
 from ..cpu.fused import Fused, fuse
@@ -58,7 +59,7 @@ def _convolve(
     key = key_of(op, options, x, w, b)
     fused: Fused | None = None
     parameters: tuple[np.ndarray, ...] = ()
-    if epilogue is not None or epilogue_args:
+    if epilogue is not None or not is_empty(epilogue_args):
         dtype = result_dtype(op, ("input", "weight"), x, w)
         fused, parameters = as_epilogue(op, epilogue, epilogue_args, dtype)
         key = None if key is None else (key, fused.address, fused.parameters)

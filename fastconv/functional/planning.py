@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import as_flag, as_shape, as_sizes, as_threads, check_choice
+from ..arguments import as_flag, as_shape, as_sizes, as_threads, check_choice, is_empty
 from ..arrays import as_operand
 from ..choose import contenders, plan_conv
 from ..cpu.fused import Fused
@@ -133,7 +133,7 @@ def plan(
     threads = as_threads(op, threads)
     fused: Fused | None = None
     parameters: tuple[np.ndarray, ...] = ()
-    if epilogue is not None or epilogue_args:
+    if epilogue is not None or not is_empty(epilogue_args):
         fused, parameters = as_epilogue(op, epilogue, epilogue_args, result)
 
     def made(algorithm: str) -> ConvPlan:
