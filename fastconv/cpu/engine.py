@@ -60,16 +60,16 @@ ITEM_SIZES = {"float32": 4, "float64": 8, "int64": 8}
 class Packed(NamedTuple):
     """Weights as tiles read them, one correlation after the other, and the bias in whole blocks.
 
-    Or weights as they are, with the jobs by which kernels pack them a block at a time, and a table
-    of these. If `plain`, there is neither bias nor activation nor epilogue: what no weight reaches
-    is zero.
+    Or weights as they are, with the jobs by which kernels pack them a block at a time, and of
+    several a table. If `plain`, there is neither bias nor activation nor epilogue: what no weight
+    reaches is zero.
     """
 
     kept: tuple[np.ndarray, ...]
     plain: bool
     weights: int  # addresses
     bias: int
-    packing: int = 0  # of the table
+    packing: int = 0  # of the one job by which the kernel packs weights, or of the table
     parameters: np.ndarray | None = None  # the table of the epilogue's, see `epilogue`
 
 
