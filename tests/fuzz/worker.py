@@ -20,7 +20,7 @@ from .chances import Call
 from .draw import draw
 from .epilogues import EPILOGUES
 from .expect import Expected, Unjudged, differs, expected
-from .nopython import compiles, nopython, plain
+from .nopython import calls_inside, compiles, nopython, plain
 from .operands import Operand, Out
 
 # A call may ask for more memory than that, but then it gets a MemoryError.
@@ -135,4 +135,5 @@ def work(seed: int, begin: int, end: int, tell: Any) -> None:
         counts[outcome] += 1
         if fault is not None:
             tell(json.dumps({"index": index, "fault": fault, "script": call.script()}), flush=True)
+    counts["inside njit"] = calls_inside.total()
     tell(json.dumps({"counts": dict(counts)}), flush=True)

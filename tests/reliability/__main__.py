@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import platform
+import re
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,11 @@ def bad_inputs() -> Rows:
     files = ("tests/test_bad_inputs.py", "tests/test_jit_bad_inputs.py")
     ended = run("-m", "pytest", *files, "-p", "no:cacheprovider")
     assert ended.status == 0, ended.output[-2000:]
+    on_device = "tests/cuda/device/test_device_bad_inputs.py"
+    device = run("-m", "pytest", on_device, "-p", "no:cacheprovider", NUMBA_ENABLE_CUDASIM="1")
+    assert device.status == 0, device.output[-2000:]
+    placed = re.search(r"(\d+) passed", device.output)
+    assert placed is not None, device.output[-2000:]
     same = sum(1 for _ in mistakes(every))
     inside = sum(1 for door in EVERY for _ in compiled_mistakes(door, arguments(door)))
     return [
@@ -46,6 +52,10 @@ def bad_inputs() -> Rows:
         (
             "calls inside `@njit` that end as they do outside",
             f"{inside}, of {len(EVERY)} functions",
+        ),
+        (
+            "mistakes in calls for arrays on the device, simulated, that end as on the host",
+            placed[1],
         ),
     ]
 
@@ -73,8 +83,9 @@ def fuzz() -> Rows:
         said = json.loads(ended.output.splitlines()[-1])
         assert ended.status == 0 and not said["faults"], ended.output[-3000:]
         counts = said["outcomes"]
+        inside = counts.pop("inside njit")
         text = f"no crash, hang or mismatch: {counts.pop('right')} right, "
-        text += f"{counts.pop('refused')} refused"
+        text += f"{counts.pop('refused')} refused, {inside} of all inside `@njit`"
         rest = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         name = f"{calls:,} random calls, seed {seed}{machine}"
         rows.append((name, f"{text}, {rest}" if rest else text))
@@ -178,15 +189,16 @@ def denormals() -> Rows:
 
 
 def supply() -> Rows:
-    """Wheel, sdist, oldest versions."""
-    from .supply import oldest, published
+    """Wheel, sdist, oldest versions, other interpreters."""
+    from .supply import interpreters, oldest, published
 
     rows = []
     for kind in ("wheel", "sdist"):
         found = published(kind)
         size = found.pop("KiB")
         rows.append((f"{kind} in an empty environment", f"{size} KiB; {_versions(found)}"))
-    return [*rows, ("the oldest versions", _versions(oldest()))]
+    rows.append(("the oldest versions", _versions(oldest())))
+    return [*rows, *((name, _versions(found)) for name, found in interpreters())]
 
 
 def _versions(found: dict[str, Any]) -> str:

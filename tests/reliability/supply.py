@@ -1,6 +1,7 @@
-"""What is published: a wheel and an sdist in environments of their own, and the oldest versions.
+"""What is published, in environments of its own: wheel and sdist, oldest versions, other Pythons.
 
-``python -m tests.reliability.supply wheel|sdist|oldest``; needs a package index that pip knows.
+``python -m tests.reliability.supply wheel|sdist|oldest|interpreters``; needs a package index that
+pip knows.
 """
 
 from __future__ import annotations
@@ -9,15 +10,20 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .processes import ROOT
 
+CALLS, SECONDS = 300, 10
+PYTHONS = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14", "python3.14t")
 SMOKE = """
 import json, sys
 import numpy as np, numba, scipy, fastconv
@@ -29,14 +35,16 @@ assert fastconv.grad.conv2d_weight(x, w.shape, np.ones((1, 2, 6, 6))).sum() == 2
 ].mean() * 36
 assert fastconv.max_pool2d(x, 2)[0, 0, 3, 3] == 63
 assert nn.Linear(4, 2)(np.ones((3, 4), np.float32)).shape == (3, 2)
-modules = (np, numba, scipy)
-print(json.dumps({m.__name__: m.__version__ for m in modules} | {"fastconv": fastconv.__file__}))
+found = {m.__name__: m.__version__ for m in (np, numba, scipy)}
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    found["global lock"] = "off"
+print(json.dumps(found | {"fastconv": fastconv.__file__}))
 """
 
 
-def _environment(folder: Path, *packages: str) -> Path:
-    """Python of a new environment with these packages."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+def _environment(folder: Path, *packages: str, base: str = sys.executable) -> Path:
+    """Python of a new environment of `base` with these packages."""
+    subprocess.run([base, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", *packages]
     subprocess.run(pip, check=True, stdout=subprocess.DEVNULL)
@@ -92,27 +100,55 @@ def lower_bounds() -> list[str]:
     return [re.sub(r">=(\d+\.\d+)$", r"==\1.*", name) for name in json.loads(found.group(1))]
 
 
-def oldest(calls: int = 300) -> dict[str, Any]:
-    """The oldest dependencies: a smoke test and so many random calls."""
+def _tried(*packages: str, base: str = sys.executable) -> dict[str, Any]:
+    """The wheel beside these packages: a smoke test, random calls, 16 threads for a while."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheel = build("wheel", folder)
-        python = _environment(folder / "environment", *lower_bounds(), str(wheel))
+        python = _environment(folder / "environment", *packages, str(wheel), base=base)
         found = _smoke(python, folder)
-        environment = {**os.environ, "FASTCONV_CACHE_DIR": str(folder / "cache")}
-        done = subprocess.run(
-            [str(python), "-m", "tests.fuzz", "--json", f"--calls={calls}"],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return {**found, "random calls": calls}
+        environment = {
+            **os.environ,
+            "FASTCONV_CACHE_DIR": str(folder / "cache"),
+            "PYTHONPATH": str(ROOT / "tests"),
+        }
+        for program in (
+            ("tests.fuzz", "--json", f"--calls={CALLS}"),
+            ("tests.reliability.threads", f"--seconds={SECONDS}"),
+        ):
+            done = subprocess.run(
+                [str(python), "-m", *program],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout)["wrong"] == [], done.stdout
+        return {**found, "random calls": CALLS, "seconds of 16 threads": SECONDS}
+
+
+def oldest() -> dict[str, Any]:
+    """The oldest dependencies."""
+    return _tried(*lower_bounds())
+
+
+def interpreters() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every other Python that can be found, by its name."""
+    this = "python{}.{}".format(*sys.version_info)
+    for name in PYTHONS:
+        base = shutil.which(name)
+        if base is not None and name != this:
+            yield name, _tried(base=base)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["wheel", "sdist", "oldest"])
-    given = parser.parse_args()
-    print(json.dumps(oldest() if given.what == "oldest" else published(given.what)))
+    given = {
+        "wheel": partial(published, "wheel"),
+        "sdist": partial(published, "sdist"),
+        "oldest": oldest,
+        "interpreters": lambda: dict(interpreters()),
+    }
+    parser.add_argument("what", choices=list(given))
+    print(json.dumps(given[parser.parse_args().what]()))
