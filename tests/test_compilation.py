@@ -431,8 +431,8 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules} | {
     assert not imported & optional
 
 
-def test_time_of_importing():
-    """At most 0.3 s over Numba's own; on a slow or busy machine half as long again as Numba's."""
+def test_time_of_importing(tmp_path):
+    """At most 0.3 s over Numba's own, or less than Numba itself takes on a slow machine."""
     program = """
 import json, time
 start = time.perf_counter()
@@ -441,8 +441,11 @@ middle = time.perf_counter()
 import fastconv
 print(json.dumps([middle - start, time.perf_counter() - middle]))
 """
-    numba_alone, ours = zip(*(python(program) for _ in range(3)), strict=True)
-    assert statistics.median(ours) < max(0.3, 1.5 * statistics.median(numba_alone))
+    # As installed, with Python's bytecode on the disk, even where the tests may not write it.
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    _, *times = (python(program, **bytecode) for _ in range(4))
+    numba_alone, ours = zip(*times, strict=True)
+    assert statistics.median(ours) < max(0.3, statistics.median(numba_alone))
 
 
 def test_config_says_what_runs():
