@@ -14,16 +14,13 @@ from .cpu.engine_steps import engine_steps
 from .cpu.fused import Fused, as_parameters, run_fused
 from .cpu.launch import SERIAL_WORK
 from .cpu.program import noted, rehearsing
-from .cpu.replay import Replay, replay_of
+from .cpu.replay import Again
 from .geometry import ConvGeometry
 from .remembered import Calls
 
-# Calls of one kind before a recipe is made, which takes as long as some fifty of them.
-BEFORE_REPLAY = 3
-
 
 class ConvCall:
-    """One of the three operations on arrays like those it was made from.
+    """One of the three operations on arrays of the strides and dtypes of those it was made for.
 
     `source` has the batch axis if the geometry is batched; `other` is the weight, or the output
     gradient (with its batch axis) of a weight gradient. The result is in the memory format of
@@ -63,9 +60,7 @@ class ConvCall:
         self._make = maker_of(self._shape, dtype, last and images)
         self._unbatch = self._lone and images
         self._small = geometry.multiply_adds < SERIAL_WORK and epilogue is None
-        self._replay: Replay | None = None
-        self._laid: list[Any] = []  # for arrays of these kinds
-        self._before = 0  # calls that might have been replayed
+        self.again = Again(engine_steps, self._engine, None, ())
 
     def __call__(
         self,
@@ -81,20 +76,19 @@ class ConvCall:
         `parameters` are those of the epilogue, unchecked.
         """
         op, dtype, unbatch = self._op, self.dtype, self._unbatch
-        given = source, other, bias
         plainly = self._small and out is None and threads is None and not rehearsing()
-        if plainly and self._replay is not None and self._laid == _kinds(given):
-            target = self._make()
-            self._replay(*given, target)
-            return target[0] if unbatch else target
         if threads is not None:
             threads = as_threads(op, threads)
         if out is None:
             target = self._make()
+            if plainly and self.again.replay is not None:
+                self.again.replay(source, other, bias, target)
+                return target[0] if unbatch else target
         else:
             shape = self._shape[1:] if unbatch else self._shape
             check_out(op, out, shape, dtype, source, other, bias, *parameters)
             target = out[None] if unbatch else out
+        cast = any(array is not None and array.dtype != dtype for array in (source, other, bias))
         x = (source[None] if self._lone else source).astype(dtype, copy=False)
         other = other.astype(dtype, copy=False)
         if bias is not None:
@@ -109,8 +103,8 @@ class ConvCall:
         elif self._empty:
             target[...] = 0
         else:
-            if plainly:
-                self._lay_down(given, (x, other, bias, target))
+            if plainly and not cast:
+                self.again.show(x, other, bias, target)
             if fused is None:
                 self._engine.run(x, self._engine.pack(other, bias, once=True), target, threads)
             else:
@@ -119,23 +113,6 @@ class ConvCall:
         if out is not None:
             return out
         return target[0] if unbatch else target
-
-    def _lay_down(self, given: _Arrays, arrays: _Arrays) -> None:
-        """Let later calls with arrays like those given be replayed, if this is not one of the first
-        and a recipe can say it."""
-        self._before += 1
-        cast = any(x is not None and x.dtype != self.dtype for x in given)
-        if self._before == BEFORE_REPLAY and not cast:
-            self._replay = replay_of(engine_steps, self._engine, arrays, None, ())
-            self._laid = _kinds(given)
-
-
-_Arrays = tuple["np.ndarray | None", ...]
-
-
-def _kinds(arrays: _Arrays) -> list[Any]:
-    """What of arrays a recipe depends on."""
-    return [x if x is None else (x.strides, x.dtype) for x in arrays]
 
 
 calls = Calls[ConvCall]()

@@ -24,9 +24,11 @@ from .arrays import (
     maker_of,
 )
 from .cpu.compile import name_of
+from .cpu.launch import SERIAL_WORK
 from .cpu.pool_job import ARGMAX, MAX, SUM
-from .cpu.pooling import Job, backward_job, element_steps, forward_job, pool_into
-from .cpu.program import noted, unwritten
+from .cpu.pooling import Job, backward_job, element_steps, forward_job, pool_into, pool_steps
+from .cpu.program import noted, rehearsing, unwritten
+from .cpu.replay import Again
 from .cpu.scatter import scatter_into
 from .cpu.windows import AnyPool, axes, shares
 from .device import cuda, mixed
@@ -82,12 +84,20 @@ class PoolCall:
         self._lone = not batched
         self._make = maker_of(shape, x.dtype, last)
         self._make_places = maker_of(shape, np.dtype(np.int64), last) if places else None
+        self._small = job.work < SERIAL_WORK
+        self.again = Again(pool_steps, self._job)
 
     def __call__(self, x: np.ndarray, threads: int | None) -> Any:
         """The result, and with `places` the indices."""
         y, lone = self._make(), self._lone
         places = None if self._make_places is None else self._make_places()
-        pool_into(self._job, x, y, places, threads)
+        plainly = self._small and threads is None and not rehearsing()
+        if plainly and self.again.replay is not None:
+            self.again.replay(x, y, places)
+        else:
+            if plainly:
+                self.again.show(x, y, places)
+            pool_into(self._job, x, y, places, threads)
         if places is None:
             return y[0] if lone else y
         return (y[0], places[0]) if lone else (y, places)

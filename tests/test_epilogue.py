@@ -179,7 +179,8 @@ raises_inside = numba.njit(raises)
         (lambda a: "text", (), TypeError, "must return a number"),
         (lambda a: a + undefined, (), TypeError, "cannot be compiled"),  # noqa: F821
         (affine, (np.ones(3),), TypeError, "must take 2 numbers"),
-        (3, (), TypeError, "must be a function"),
+        (3, (), TypeError, "must be a function in Python, not 3"),
+        (abs, (), TypeError, "must be a function in Python, not <built-in function abs>"),
         (None, (np.ones(3),), TypeError, "no epilogue"),
         (arithmetic, 3, TypeError, "must be a tuple"),
         (lambda a, b: a, (np.ones(2),), ValueError, r"\(3,\) or \(1, 3, 4, 5\), not \(2,\)"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conv_cases import CASES, integers, operands
+from pool_cases import PLAIN
 
 import fastconv
 from fastconv import calls as remembered
+from fastconv import pooling
 from fastconv.cpu.launch import SERIAL_WORK
+from fastconv.cpu.replay import BEFORE_REPLAY
 from fastconv.plan import OPERATIONS
 
 SMALL = [row for row in CASES if 0 < row.geometry.multiply_adds < SERIAL_WORK]
@@ -22,33 +25,79 @@ def no_calls_before():
 
 def replays():
     """Of the remembered calls those that have become recipes."""
-    return [call for call in remembered.calls.values() if call._replay is not None]
+    return [call for call in remembered.calls.values() if call.again.replay is not None]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("row", SMALL, ids=lambda row: row.name)
-def test_the_same_bits_again(row, operation, dtype):
+def test_the_same_bits_again(row, operation):
     """Numbers that are no integers, new ones after the recipe has been made."""
     random, first, made = np.random.default_rng(5), {}, []
     for data in (0, 1, 0, 1, 0, 1):
         if data not in first:
             arrays = operands(row, operation)
             first[data] = {
-                name: random.standard_normal(x.shape).astype(dtype) for name, x in arrays.items()
+                name: random.standard_normal(x.shape, np.float32) for name, x in arrays.items()
             }
         made.append(row.run(operation, first[data]))
     for earlier, later in zip(made[:2] * 2, made[2:]):
         np.testing.assert_array_equal(earlier, later, strict=True)
 
 
+@pytest.mark.parametrize("row", SMALL, ids=lambda row: row.name)
+def test_plans(row):
+    """On two memory formats in turns: a plan replays calls on the one that it met first."""
+    random, named = np.random.default_rng(5), operands(row, "forward")
+    x, w, b = (random.standard_normal(named[name].shape) for name in ("input", "weight", "bias"))
+    plan = fastconv.plan(x.shape, w, b, **row.options, dtype=np.float64)
+    axis = row.channel_axis("input")
+    images = x, np.moveaxis(np.moveaxis(x, axis, -1).copy(), -1, axis), np.zeros_like(x)
+    first, *later = [[plan(image) for image in images] for _ in range(2 * BEFORE_REPLAY)]
+    for again in later:
+        for left, right in zip(first, again, strict=True):
+            np.testing.assert_array_equal(left, right, strict=True)
+            assert left.strides == right.strides
+    assert (plan(x, out=np.full_like(first[0], np.nan)) == first[0]).all()
+
+
+def test_a_plan_makes_recipes():
+    """Unless it has an epilogue or much to do."""
+    x, w = integers((1, 6, 9, 8)).astype(np.float32), integers((4, 3, 3, 2)).astype(np.float32)
+    for options, made in (({}, True), ({"threads": 2}, False), ({"epilogue": lambda a: -a}, False)):
+        plan = fastconv.plan(x.shape, w, groups=2, **options)
+        for _ in range(BEFORE_REPLAY):
+            plan(x)
+        assert (plan._again.replay is not None) == made
+
+
+@pytest.mark.parametrize("kind", ["max", "places", "avg"])
+@pytest.mark.parametrize("row", PLAIN, ids=lambda row: row.name)
+def test_poolings(row, kind):
+    """Maxima, with their places too, and means."""
+    random = np.random.default_rng(5)
+    extras = {"return_indices": True} if kind == "places" else {}
+    door = row.door("avg" if kind == "avg" else "max")
+    images = [random.standard_normal(row.input) for _ in range(2)]
+    made = [door(images[n % 2], **row.options, **extras) for n in range(2 * BEFORE_REPLAY + 2)]
+    for earlier, later in zip(made, made[2:]):
+        np.testing.assert_array_equal(earlier, later, strict=True)
+
+
+def test_a_pooling_makes_recipes():
+    pooling._calls.clear()
+    for _ in range(BEFORE_REPLAY + 1):
+        fastconv.max_pool2d(integers((2, 3, 4, 6)).astype(np.float32), 2)
+    (call,) = pooling._calls.values()
+    assert call.again.replay is not None
+
+
 def test_recipes_are_made():
     """Without them the test above compares nothing."""
     x, w, b = (integers(shape).astype(np.float32) for shape in ((2, 3, 9, 8), (4, 3, 3, 2), (4,)))
-    for number in range(remembered.BEFORE_REPLAY + 1):
-        assert len(replays()) == (number == remembered.BEFORE_REPLAY)
+    for number in range(BEFORE_REPLAY + 1):
+        assert len(replays()) == (number == BEFORE_REPLAY)
         y = fastconv.conv2d(x, w, b, activation="relu")
-    for _ in range(remembered.BEFORE_REPLAY):
+    for _ in range(BEFORE_REPLAY):
         fastconv.grad.conv2d_input(x.shape, w, y)
         fastconv.grad.conv2d_weight(x, w.shape, y)
     assert len(replays()) == 3
@@ -60,7 +109,7 @@ def test_operands_that_overlap():
     apart = fastconv.conv2d(x, y.copy())
     same = fastconv.conv2d(x, x.copy())
     remembered.calls.clear()
-    for _ in range(remembered.BEFORE_REPLAY + 1):
+    for _ in range(BEFORE_REPLAY + 1):
         np.testing.assert_array_equal(fastconv.conv2d(x, x), same)
     assert replays()
     np.testing.assert_array_equal(fastconv.conv2d(x, y), apart)
@@ -70,7 +119,7 @@ def test_what_a_recipe_was_not_made_for():
     """Other strides, dtypes, an `out`, threads, an image without a batch, a rehearsal in a jit."""
     x, w = integers((2, 3, 6, 7)).astype(np.float32), integers((4, 3, 2, 2)).astype(np.float32)
     right = fastconv.conv2d(x, w)
-    for _ in range(remembered.BEFORE_REPLAY):
+    for _ in range(BEFORE_REPLAY):
         fastconv.conv2d(x, w)
     assert len(replays()) == 1
     backwards = np.ascontiguousarray(w[..., ::-1])[..., ::-1]
@@ -91,5 +140,5 @@ def test_what_a_recipe_was_not_made_for():
 def test_changed_numbers_are_read():
     """A recipe holds places, not numbers."""
     x, w = integers((1, 2, 5, 5)).astype(np.float32), integers((3, 2, 3, 3)).astype(np.float32)
-    for scale in range(2 * remembered.BEFORE_REPLAY):
+    for scale in range(2 * BEFORE_REPLAY):
         assert (fastconv.conv2d(x, w * scale) == scale * fastconv.conv2d(x, w)).all()

@@ -16,7 +16,7 @@ from .epilogue import write_parameters
 from .fused import Fused, kind_of, like
 from .gradient_engine import WeightGradient
 from .grouped import pack_rows
-from .grouped_engine import Grouped
+from .grouped_engine import Grouped, Weights
 from .job import BLOCK, LANES
 from .pack import pack_weights
 from .phases import Launch
@@ -42,6 +42,26 @@ def engine_steps(
         _correlations(engine, program, x, other, bias, y, parameters)
     else:
         raise Unwritten
+
+
+def planned_steps(program: Program, engine: Any, x: np.ndarray, y: np.ndarray, packed: Any) -> None:
+    """What an engine's `run` does with weights and a bias that are packed already."""
+    if not isinstance(engine, Correlations):
+        raise Unwritten
+    if isinstance(engine, Grouped) and isinstance(packed, Weights):
+        found = engine.grouped(x.strides, y.strides, program.threads, packed.plain)
+        if found is not None:
+            family, made = found
+            bias = program.constant(engine.no_bias if packed.bias is None else packed.bias)
+            rows, indices = engine.rows(packed, family), program.constant(engine.indices)
+            _launch(engine, program, made, x, y, rows, bias, indices)
+            return
+        packed = engine.ungrouped(packed)
+    launch = engine.prepare(x.strides, y.strides, program.threads, packed.plain)
+    assert launch is not None
+    table = 0 if packed.parameters is None else program.constant(packed.parameters)
+    more = packed.packing, table, packed.packing
+    _launch(engine, program, launch, x, y, packed.weights, packed.bias, *more)
 
 
 def box(program: Program, mode: int, source: np.ndarray | None, target: np.ndarray) -> None:
@@ -74,18 +94,27 @@ def _correlations(
     padded = _padded_bias(engine, p, bias)
     made = engine.prepare(x.strides, y.strides, p.threads, plain)
     assert made is not None
+    table = _parameter_table(p, parameters, y)
+    _launch(engine, p, made, x, y, rows, padded, 0, table, 0)
+
+
+def _launch(
+    engine: Correlations,
+    p: Program,
+    made: Launch,
+    x: np.ndarray,
+    y: np.ndarray,
+    weights: Place | int,
+    bias: Place | int,
+    *more: Place | int,
+) -> None:
     if made.clears:
         box(p, ZERO, None, y)
-    table = _parameter_table(p, parameters, y)
-    work, goal = p.scratch(made.workspace), p.place(y).shifted(made.start)
-    operands = p.place(x), rows, padded, goal, work, 0, table, 0
-    _launch(p, engine.dtype, made, operands)
-
-
-def _launch(p: Program, dtype: str, made: Launch, operands: tuple[Place | int, ...]) -> None:
     for job in made.phases:
         p.constant(job)
-    p.launch(made.kernel, dtype, made.job, operands, made.items)
+    work, goal = p.scratch(made.workspace), p.place(y).shifted(made.start)
+    operands = p.place(x), weights, bias, goal, work, *more
+    p.launch(made.kernel, engine.dtype, made.job, operands, made.items)
 
 
 def _parameter_table(p: Program, parameters: Sequence[np.ndarray], y: np.ndarray) -> Place | int:
@@ -131,11 +160,7 @@ def _grouped(
         start = p.scratch(copied.nbytes)
         p.assign(copied, start)
         box(p, COPY, bias, copied)
-    if made.clears:
-        box(p, ZERO, None, y)
-    goal, indices = p.place(y).shifted(made.start), p.constant(engine.indices)
-    operands = p.place(x), rows, start, goal, p.scratch(made.workspace), indices, 0, 0
-    _launch(p, engine.dtype, made, operands)
+    _launch(engine, p, made, x, y, rows, start, p.constant(engine.indices), 0, 0)
 
 
 def _packed_weight(engine: Correlations, p: Program, weight: np.ndarray, plain: bool) -> Place:

@@ -45,8 +45,8 @@ def fuse(op: str, function: Any, dtype: np.dtype, parameters: int) -> Fused:
         return function
     if dtype.name not in FLOATS:
         raise TypeError(f"{op}: an epilogue needs float32 or float64, not {dtype}")
-    if not callable(function):
-        raise TypeError(f"{op}: epilogue must be a function, not {function!r}")
+    if not (inspect.isfunction(function) or is_jitted(function)):
+        raise TypeError(f"{op}: epilogue must be a function in Python, not {function!r}")
     if parameters > MOST_PARAMETERS:
         raise ValueError(
             f"{op}: epilogue_args must be at most {MOST_PARAMETERS} arrays, not {parameters}"

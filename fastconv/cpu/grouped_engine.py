@@ -184,7 +184,7 @@ class Grouped(Correlations):
         plain = self.is_plain(bias)
         return Weights(weight if once else weight.copy(), bias, plain)
 
-    def _packed(self, weights: Weights, family: int) -> int:
+    def rows(self, weights: Weights, family: int) -> int:
         """Address of the weights of all correlations, as tiles of a family read them."""
         found = weights.packed.get(family)
         if found is None:
@@ -197,6 +197,12 @@ class Grouped(Correlations):
                 goal += count * rows.itemsize
             found = weights.packed[family] = rows, address
         return found[1]
+
+    def ungrouped(self, weights: Weights) -> Packed:
+        """The weights as direct tiles read them."""
+        if weights.other is None:
+            weights.other = self._pack(weights.weight, weights.bias)
+        return weights.other
 
     def row_jobs(
         self, strides: tuple[int, ...], plain: bool, family: int
@@ -238,9 +244,7 @@ class Grouped(Correlations):
         count = launch.thread_count(self._work, threads)
         found = self.grouped(source.strides, target.strides, count, packed.plain)
         if found is None:
-            if packed.other is None:
-                packed.other = super()._pack(packed.weight, packed.bias)
-            super().run(source, packed.other, target, threads)
+            super().run(source, self.ungrouped(packed), target, threads)
             return
         family, made = found
         if made.clears:
@@ -250,7 +254,7 @@ class Grouped(Correlations):
         with workspace(made.workspace) as work:
             operands = (
                 address_of(source),
-                self._packed(packed, family),
+                self.rows(packed, family),
                 address_of(self.no_bias if packed.bias is None else packed.bias),
                 address_of(target) + made.start,
                 work,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,11 @@ def _found_at_pointer() -> bool:
 
 
 _AT_POINTER = _found_at_pointer()
+
+# What compiled code is told of an array to find its address by itself, and where that is: at so
+# many bytes behind the handle, or if that is -1 the handle is the address.
+handle: Callable[[np.ndarray], int]
+handle, POINTER_AT = (id, _POINTER) if _AT_POINTER else (address_of, -1)
 
 
 def _cell(context: Any, builder: Any, dtype: Any, address: Any, index: Any) -> tuple[Any, int]:

@@ -473,7 +473,7 @@ def pool_into(
     job: Job, x: np.ndarray, y: np.ndarray, indices: np.ndarray | None, threads: int | None
 ) -> None:
     """Fill `y` and with ARGMAX `indices`, dense in the job's format; all are (N, C, *spatial)."""
-    if noted(_pool_steps, job, x, y, indices) or job.items == 0:
+    if noted(pool_steps, job, x, y, indices) or job.items == 0:
         return
     threads = thread_count(job.work, threads)
     found = 0 if indices is None else address_of(indices)
@@ -486,10 +486,10 @@ def pool_into(
         start(kernel, job.address, (*numbers, work, *steps), job.items, threads)
 
 
-def _pool_steps(
+def pool_steps(
     program: Program, job: Job, x: np.ndarray, y: np.ndarray, indices: np.ndarray | None
 ) -> None:
-    """The same, as a step of a program."""
+    """What `pool_into` does, as a step of a program."""
     if str(x.dtype) not in pool.dtypes:
         raise Unwritten
     found = 0 if indices is None else program.place(indices)

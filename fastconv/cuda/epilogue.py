@@ -42,9 +42,9 @@ def same(function: Callable) -> Callable:
 
 def check(op: str, function: Any, parameters: int) -> None:
     """TypeError for what is no function of a sum and so many numbers."""
-    if not callable(function) and not hasattr(function, "py_func"):
-        raise TypeError(f"{op}: epilogue must be a function, not {function!r}")
     plain = getattr(function, "py_func", function)
+    if not inspect.isfunction(plain):
+        raise TypeError(f"{op}: epilogue must be a function in Python, not {function!r}")
     try:
         inspect.signature(plain).bind(*range(1 + parameters))
     except TypeError:

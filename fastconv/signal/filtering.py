@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import as_sizes, as_threads
+from ..arguments import Size, as_sizes, as_threads
 from ..arrays import as_operand, check_out
 from ..calls import ConvCall
 from ..choose import plan_conv
@@ -130,7 +130,10 @@ def _geometry(
 
 
 @functools.lru_cache(maxsize=512)
-def _call(op: str, geometry: ConvGeometry, dtype: np.dtype, chosen: str) -> ConvCall:
+def _call(
+    op: str, geometry: ConvGeometry, dtype: np.dtype, chosen: str, strides: tuple[Size, Size]
+) -> ConvCall:
+    """For samples and a kernel of these strides."""
     like = np.empty(geometry.input_shape[:2] + (0,) * geometry.rank)
     return ConvCall(op, "forward", geometry, dtype, like, algorithm=chosen)
 
@@ -144,7 +147,7 @@ def run(
     threads: int | None,
 ) -> np.ndarray:
     """The convolution of samples (N, 1, *spatial) with a kernel (*kernel)."""
-    call = _call(op, geometry, source.dtype, chosen)
+    call = _call(op, geometry, source.dtype, chosen, (source.strides, kernel.strides))
     return call(source, kernel[None, None], threads=threads)
 
 

@@ -246,7 +246,7 @@ def test_wrong_arguments_of_an_epilogue():
     x = fastconv.to_device(np.ones((1, 1, 3)))
     with pytest.raises(TypeError, match="epilogue scaled must take 2 numbers: the sum and one"):
         fastconv.conv1d(x, x, epilogue=scaled, epilogue_args=(x[0, 0, :1],))
-    with pytest.raises(TypeError, match="epilogue must be a function, not 3"):
+    with pytest.raises(TypeError, match="epilogue must be a function in Python, not 3"):
         fastconv.conv1d(x, x, epilogue=3)
     geometry = CASES[0].geometry
     for arguments, error in (
