@@ -206,6 +206,7 @@ CASES = (
     case("2d 1x1", (2, 5, 4, 7), (6, 5, 1, 1)),
     case("2d 1x1 stride", (2, 5, 7, 8), (6, 5, 1, 1), stride=(2, 3)),
     case("2d 1x1 padding", (2, 5, 4, 3), (6, 5, 1, 1), padding=((0, 2), (1, 0))),
+    case("2d 1x1 large", (2, 6, 17, 11), (10, 3, 1, 1), groups=2),
     *(
         case(f"2d {c} to {k} channels", (1, c, 5, 6), (k, c, 3, 2), padding=(1, 0))
         for c, k in CHANNELS
@@ -315,6 +316,7 @@ CASES = (
         )
         for mode in MODES
     ),
+    case("3d 1x1x1", (2, 5, 4, 6, 7), (7, 5, 1, 1, 1)),
     case("3d 1x1x1 stride", (1, 5, 5, 6, 7), (4, 5, 1, 1, 1), stride=(2, 3, 4)),
     case("3d 3x3x3", (2, 3, 5, 6, 7), (4, 3, 3, 3, 3), padding=1),
     case("3d 2x3x3", (1, 17, 6, 5, 9), (18, 17, 2, 3, 3), padding=(2, 1, 0)),

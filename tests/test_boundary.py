@@ -10,6 +10,8 @@ from fastconv.cpu.engine import tile_words
 from fastconv.cpu.job import (
     AHEAD,
     BOX_COUNT,
+    BOX_PIXELS,
+    DIRECT,
     MOST_PIXELS,
     OUTER,
     PAIRWISE,
@@ -17,6 +19,7 @@ from fastconv.cpu.job import (
     correlation_job,
 )
 from fastconv.cpu.lowering import (
+    COUNT,
     forward_axes,
     geometry_words,
     lifted_strides,
@@ -70,9 +73,27 @@ def test_weights_that_no_cache_keeps_are_read_once(channels, boxes, ahead):
     axes, offsets, _, _ = forward_axes(geometry_words(geometry), source, target)
     numbers = np.array([1, channels, channels, 1, 1, 1], np.int64)
     lanes, lines, cache = 8, 6, 512 << 10
-    tile = np.array([OUTER, 4, lanes, lines, 2 * lanes, cache], np.int64)
+    tile = np.array([OUTER, 4, lanes, lines, 2 * lanes, 32 << 10, cache], np.int64)
     job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
     assert (job[BOX_COUNT], job[AHEAD]) == (boxes, ahead)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "direct", "box"),
+    [(64, (56, 56), 1, 96), (256, (56, 56), 0, 24), (256, (28, 29), 1, 24), (8, (64, 64), 1, 768)],
+)
+def test_boxes_of_pixels_that_meet_one_tap(channels, size, direct, box):
+    """Rows are joined; whole tiles of 24 pixels in 24 KiB; planes 56 * 56 * 4 bytes apart share a
+    sixteenth of the sets, of which 256 planes would take more lines than there are ways."""
+    area = size[0] * size[1]
+    geometry = ConvGeometry.forward("test", 2, (1, channels, *size), (64, channels, 1, 1))
+    strides = lifted_strides((area * channels, area, size[1], 1))
+    axes, offsets, _, _ = forward_axes(geometry_words(geometry), strides, strides)
+    numbers = np.array([1, channels, 64, area, area, 1], np.int64)
+    tile = np.array([PLANAR, 4, 8, 3, 4, 32 << 10, 512 << 10], np.int64)
+    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    assert (job[DIRECT], job[BOX_PIXELS]) == (direct, box)
+    assert axes[:, COUNT].tolist() == [1, 1, 1, area]
 
 
 def test_reached_phases():

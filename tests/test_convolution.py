@@ -83,8 +83,8 @@ def test_without_asking_for_an_algorithm(row, operation):
 
 @pytest.fixture
 def tiny_cache(monkeypatch):
-    """A second-level cache of 2 KiB: nearly every case falls into many boxes."""
-    small = dataclasses.replace(machine(), level2_bytes=2048)
+    """Caches of 512 bytes and 2 KiB: nearly every case falls into many boxes."""
+    small = dataclasses.replace(machine(), level1_bytes=512, level2_bytes=2048)
     monkeypatch.setattr(engine, "machine", lambda: small)
     choose._plan.cache_clear()
     yield

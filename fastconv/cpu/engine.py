@@ -110,7 +110,7 @@ def tile_words(form: int, dtype: str, targets: int, gradient: bool = False) -> n
         block, lines = planar_tile(targets, gradient)
     else:
         block, lines = 2 * lanes, tile_height(cpu)
-    words = [form, ITEM_SIZES[dtype], lanes, lines, block, cpu.level2_bytes]
+    words = [form, ITEM_SIZES[dtype], lanes, lines, block, cpu.level1_bytes, cpu.level2_bytes]
     return np.array(words, np.int64)
 
 

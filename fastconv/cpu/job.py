@@ -11,6 +11,7 @@ transform that reads whole vectors of channels.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from .lowering import (
     SPAN,
     STEP,
     TAPS,
+    TARGET,
     WHERE_AT,
 )
 
@@ -40,7 +42,8 @@ OUTER, PAIRWISE, PLANAR, TRANSFORMED = range(4)
 
 # What a caller says about the machine and the tile. A tile makes LINES lines times BLOCK output
 # channels; a line is a pixel, or in planar form a vector of them.
-(T_FORM, T_ITEM_SIZE, T_LANES, T_LINES, T_BLOCK, T_CACHE, T_WORDS) = range(7)
+# The caches are the first-level and the second-level one, in bytes.
+(T_FORM, T_ITEM_SIZE, T_LANES, T_LINES, T_BLOCK, T_NEAR, T_CACHE, T_WORDS) = range(8)
 
 # Words of a header.
 (FORM, GROUPS, CHANNELS, TARGETS, MULTIPLIER, DIRECT, TAP_COUNT, DEPTH, DEPTH_STEP) = range(9)
@@ -67,6 +70,11 @@ KEPT_PIXELS, KEPT_WINDOWS = 128, 16
 FAR_CACHES = 8
 
 
+# Planar tiles read a pixel for each tap and block of output channels. If they do so this often it
+# pays to pack channels that push each other out of the first-level cache.
+PACKED_READS = 4
+
+
 @register_jitable
 def correlation_job(
     axes: Any,
@@ -86,6 +94,8 @@ def correlation_job(
     form, lanes, item_size = tile[T_FORM], tile[T_LANES], tile[T_ITEM_SIZE]
     blocks = -(-channels[C_TARGET] // tile[T_BLOCK])
     in_buffer = channels[C_TARGET] if form == PAIRWISE else channels[C_SOURCE]
+    if form == PLANAR:
+        _join_rows(axes)
     alone = channels[C_SOURCE] == 1  # a lone channel is its own neighbour
     source_channel = 1 if alone else channels[C_SOURCE_STRIDE]
     direct = _reads_in_place(axes, channels, tile, source_channel)
@@ -109,6 +119,8 @@ def correlation_job(
     streamed = by_rows and form == OUTER and weights > tile[T_CACHE] // 2
     kept = KEPT_PIXELS if streamed else 1
     _choose_boxes(axes, budget, wanted, most_pixels, least, kept)
+    if form == PLANAR and axes[1, SPAN] == axes[2, SPAN] == axes[3, SPAN] == 1:
+        _narrow_boxes(axes, tile[T_NEAR] * 3 // 4 // item_size // in_buffer, tile[T_LINES] * lanes)
     window = _set_pitches(axes, position, direct)
     plane = _plane_size(window, item_size) if form == PLANAR else 0
     depth_step = source_channel if direct else max(plane, 1)
@@ -170,7 +182,14 @@ def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) ->
     if tile[T_FORM] == TRANSFORMED:
         return source_channel == 1 and channels[C_SOURCE] % tile[T_LANES] == 0
     if tile[T_FORM] == PLANAR:  # likewise a row must hold a vector
-        return w[SOURCE] == 1 and w[STEP] == 1 and w[COUNT] >= tile[T_LANES]
+        if w[SOURCE] != 1 or w[STEP] != 1 or w[COUNT] < tile[T_LANES]:
+            return False
+        # Channels that are multiples of this many bytes apart share what it is of 4096 of the sets.
+        shared = math.gcd(source_channel * item_size, 4096)
+        reads = (
+            axes[1, TAPS] * axes[2, TAPS] * axes[3, TAPS] * -(-channels[C_TARGET] // tile[T_BLOCK])
+        )
+        return reads < PACKED_READS or channels[C_SOURCE] * shared <= tile[T_NEAR]
     if source_channel == 1:
         inner = 3  # the axis along which the pixels of a tile lie
         while inner > 0 and axes[inner, COUNT] == 1:
@@ -232,6 +251,42 @@ def _choose_boxes(
         axes[a, BOXES] = -(-axes[a, COUNT] // axes[a, BOX])
         if axes[a, BOXES]:
             axes[a, BOX] = -(-axes[a, COUNT] // axes[a, BOXES])
+
+
+@register_jitable
+def _join_rows(axes: Any) -> None:
+    """Let rows that follow each other without a gap be one row, if no tap leaves its pixel."""
+    w = axes[3]
+    for a in range(2, 0, -1):
+        outer = axes[a]
+        for axis in (outer, w):
+            if axis[SPAN] != 1 or axis[STEP] != 1 or axis[FIRST] != 0:
+                return
+            if axis[COUNT] != axis[SIZE]:
+                return
+        if outer[COUNT] == 1:
+            continue
+        for place in (SOURCE, TARGET):
+            if outer[place] != w[place] * w[COUNT]:
+                return
+        w[COUNT] *= outer[COUNT]
+        w[SIZE], outer[COUNT], outer[SIZE] = w[COUNT], 1, 1
+
+
+@register_jitable
+def _narrow_boxes(axes: Any, budget: int, tile: int) -> None:
+    """Let boxes be parts of a row that stay in the first-level cache, in whole tiles.
+
+    A pixel that meets one tap only is not read often enough to come from farther away for each
+    block of output channels.
+    """
+    w = axes[3]
+    most = max(budget // tile, 1) * tile
+    if w[BOX] <= most:
+        return
+    w[BOX], w[BOXES] = most, -(-w[COUNT] // most)
+    for a in range(3):
+        axes[a, BOX], axes[a, BOXES] = 1, axes[a, COUNT]
 
 
 @register_jitable

@@ -46,6 +46,7 @@ from .lowering import (
     WHERE_AT,
 )
 from .memory import call, clear, copy, load, room, set_word, shift, store, word
+from .rows import copy_rows
 from .transpose import interleave, lanes_of, to_table, transpose
 
 
@@ -244,28 +245,29 @@ def _fill_planes(
     if word(job, SOURCE_CHANNEL) == 1 and word(job, CHANNELS) > 1 and not outside:
         _fill_from_pixels(element, job, source, where, count, row)
         return
-    for c in range(word(job, CHANNELS)):
-        target = shift(element, row, c * plane)
-        if outside:
-            clear(element, target, count)
+    channels, source_channel = word(job, CHANNELS), word(job, SOURCE_CHANNEL)
+    if outside:
+        for c in range(channels):
+            clear(element, shift(element, row, c * plane), count)
+        return
+    j = 0
+    while j < count:
+        at, target = word(where, j), shift(element, row, j)
+        if at < 0:
+            for c in range(channels):
+                store(element, target, c * plane, 0)
+            j += 1
             continue
-        line = shift(element, source, c * word(job, SOURCE_CHANNEL))
-        j = 0
-        while j < count:
-            at = word(where, j)
-            if at < 0:
-                store(element, target, j, 0)
-                j += 1
-                continue
-            run = _run_along(axis_of(job, 3), where, j, count)
-            origin = shift(element, line, at * step)
-            if step == 1:
+        run = _run_along(axis_of(job, 3), where, j, count)
+        origin = shift(element, source, at * step)
+        if step == 1 and run >= lanes_of(element):
+            copy_rows(element, target, origin, channels, plane, source_channel, run)
+        else:
+            for c in range(channels):
+                line, goal = c * source_channel, c * plane
                 for i in range(run):
-                    store(element, target, j + i, load(element, origin, i))
-            else:
-                for i in range(run):
-                    store(element, target, j + i, load(element, origin, i * step))
-            j += run
+                    store(element, target, goal + i, load(element, origin, line + i * step))
+        j += run
 
 
 @inlined
