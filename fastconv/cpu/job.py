@@ -70,8 +70,8 @@ KEPT_PIXELS, KEPT_WINDOWS = 128, 16
 FAR_CACHES = 8
 
 
-# Planar tiles read a pixel for each tap and block of output channels. If they do so this often it
-# pays to pack channels that push each other out of the first-level cache.
+# Tiles read an element for each tap and block of output channels. If they do so this often, it pays
+# to pack planes that push each other out of the first-level cache.
 PACKED_READS = 4
 
 
@@ -94,8 +94,7 @@ def correlation_job(
     form, lanes, item_size = tile[T_FORM], tile[T_LANES], tile[T_ITEM_SIZE]
     blocks = -(-channels[C_TARGET] // tile[T_BLOCK])
     in_buffer = channels[C_TARGET] if form == PAIRWISE else channels[C_SOURCE]
-    if form == PLANAR:
-        _join_rows(axes)
+    _join_rows(axes)
     alone = channels[C_SOURCE] == 1  # a lone channel is its own neighbour
     source_channel = 1 if alone else channels[C_SOURCE_STRIDE]
     direct = _reads_in_place(axes, channels, tile, source_channel)
@@ -181,22 +180,22 @@ def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) ->
         return source_channel == 1 and channels[C_TARGET] % tile[T_BLOCK] == 0
     if tile[T_FORM] == TRANSFORMED:
         return source_channel == 1 and channels[C_SOURCE] % tile[T_LANES] == 0
+    # How often an element is read, and what planes of an image share of each 4096 bytes of the
+    # first-level cache.
+    reads = axes[1, TAPS] * axes[2, TAPS] * w[TAPS] * -(-channels[C_TARGET] // tile[T_BLOCK])
+    shared = math.gcd(source_channel * item_size, 4096)
     if tile[T_FORM] == PLANAR:  # likewise a row must hold a vector
-        if w[SOURCE] != 1 or w[STEP] != 1 or w[COUNT] < tile[T_LANES]:
-            return False
-        # Channels that are multiples of this many bytes apart share what it is of 4096 of the sets.
-        shared = math.gcd(source_channel * item_size, 4096)
-        reads = (
-            axes[1, TAPS] * axes[2, TAPS] * axes[3, TAPS] * -(-channels[C_TARGET] // tile[T_BLOCK])
-        )
-        return reads < PACKED_READS or channels[C_SOURCE] * shared <= tile[T_NEAR]
+        fits = reads < PACKED_READS or channels[C_SOURCE] * shared <= tile[T_NEAR]
+        return w[SOURCE] == 1 and w[STEP] == 1 and w[COUNT] >= tile[T_LANES] and fits
     if source_channel == 1:
         inner = 3  # the axis along which the pixels of a tile lie
         while inner > 0 and axes[inner, COUNT] == 1:
             inner -= 1
         between = axes[inner, SOURCE] * axes[inner, STEP]
         return between * item_size % 2048 != 0 or axes[inner, COUNT] == 1
-    return w[SOURCE] == 1 and source_channel * item_size % 1024 != 0
+    fits = reads < PACKED_READS or channels[C_SOURCE] * max(shared, 128) <= tile[T_NEAR]
+    # Every second pixel of a plane is packed one by one.
+    return w[SOURCE] == 1 and shared < 1024 and (fits or w[STEP] > 1)
 
 
 @register_jitable
