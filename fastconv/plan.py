@@ -17,6 +17,9 @@ from .cpu.launch import SERIAL_WORK
 from .cpu.replay import Again
 from .geometry import ConvGeometry
 
+# A plan replays small calls on arrays of so many layouts.
+MOST_LAYOUTS = 4
+
 OPERATIONS = ("forward", "input_gradient", "weight_gradient")
 
 
@@ -147,8 +150,7 @@ class ConvPlan:
         self._make = [maker_of(geometry.output_shape, result_dtype, last) for last in (False, True)]
         serial = geometry.multiply_adds < SERIAL_WORK and threads in (None, 1)
         self._small = serial and epilogue is None and geometry.batch > 0
-        self._again = Again(planned_steps, engine, packed)
-        self._strided: tuple[Size, Size] | None = None  # strides of the arrays it is for
+        self._again: dict[tuple[Size, Size], Again] = {}  # by the strides of both arrays
 
     @property
     def algorithm(self) -> str:
@@ -238,14 +240,16 @@ class ConvPlan:
     def _done_again(self, source: np.ndarray, target: np.ndarray) -> bool:
         """Whether a small call has been replayed."""
         strides = source.strides, target.strides
-        if self._strided is None:
-            self._strided = strides
-        if self._strided != strides:
+        again = self._again.get(strides)
+        if again is None:
+            if len(self._again) >= MOST_LAYOUTS:
+                return False
+            new = Again(planned_steps, self._engine, self._packed)
+            again = self._again.setdefault(strides, new)
+        if again.replay is None:
+            again.show(source, target)
             return False
-        if self._again.replay is None:
-            self._again.show(source, target)
-            return False
-        self._again.replay(source, target)
+        again.replay(source, target)
         return True
 
     def rehearsal(self) -> Callable[[], np.ndarray]:

@@ -206,6 +206,7 @@ CASES = (
     case("2d 1x1", (2, 5, 4, 7), (6, 5, 1, 1)),
     case("2d 1x1 stride", (2, 5, 7, 8), (6, 5, 1, 1), stride=(2, 3)),
     case("2d 1x1 padding", (2, 5, 4, 3), (6, 5, 1, 1), padding=((0, 2), (1, 0))),
+    case("2d taps far apart", (2, 5, 23, 29), (6, 5, 3, 2), dilation=(9, 13), padding=8),
     case("2d 1x1 large", (2, 6, 17, 11), (10, 3, 1, 1), groups=2),
     *(
         case(f"2d {c} to {k} channels", (1, c, 5, 6), (k, c, 3, 2), padding=(1, 0))

@@ -20,6 +20,7 @@ from fastconv.cpu.job import (
 )
 from fastconv.cpu.lowering import (
     COUNT,
+    GATHERED,
     forward_axes,
     geometry_words,
     lifted_strides,
@@ -94,6 +95,22 @@ def test_boxes_of_pixels_that_meet_one_tap(channels, size, direct, box):
     job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
     assert (job[DIRECT], job[BOX_PIXELS]) == (direct, box)
     assert axes[:, COUNT].tolist() == [1, 1, 1, area]
+
+
+@pytest.mark.parametrize("form", [OUTER, PLANAR])
+@pytest.mark.parametrize("dilation", [1, 24])
+def test_boxes_of_taps_far_apart(form, dilation):
+    """All positions between the taps of one output, 49 x 49 of 32 channels, fill the budget."""
+    geometry = ConvGeometry.forward(
+        "test", 2, (1, 32, 64, 64), (32, 32, 3, 3), dilation=dilation, padding=dilation
+    )
+    strides = lifted_strides((64 * 64 * 32, 64 * 64, 64, 1))
+    axes, offsets, _, _ = forward_axes(geometry_words(geometry), strides, strides)
+    numbers = np.array([1, 32, 32, 64 * 64, 64 * 64, 1], np.int64)
+    tile = np.array([form, 4, 8, 6, 16, 32 << 10, 512 << 10], np.int64)
+    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    assert job[BOX_PIXELS] > 50
+    assert axes[:, GATHERED].any() == (dilation == 24)
 
 
 def test_reached_phases():

@@ -101,13 +101,6 @@ def correlation_job(
     position = 1
     if form != PLANAR:
         position = _position_size(in_buffer, item_size, lanes if form == PAIRWISE else 1)
-    for a in range(4):
-        dense, sparse = (
-            _positions(axes[a], axes[a, COUNT], 0),
-            _positions(axes[a], axes[a, COUNT], 1),
-        )
-        lanes_need_it = form == PLANAR and a == 3 and axes[a, STEP] > 1
-        axes[a, GATHERED] = not direct and (sparse < dense or lanes_need_it)
     per_position = in_buffer if form == PLANAR else position
     budget = tile[T_CACHE] // 4 // item_size // per_position
     least = 4 * tile[T_LINES] * (lanes if form == PLANAR else 1)
@@ -117,7 +110,15 @@ def correlation_job(
         weights *= axes[a, TAPS]
     streamed = by_rows and form == OUTER and weights > tile[T_CACHE] // 2
     kept = KEPT_PIXELS if streamed else 1
+    if not direct:
+        _gather(axes, form, False)
     _choose_boxes(axes, budget, wanted, most_pixels, least, kept)
+    if not direct:
+        others = axes.copy()
+        _gather(others, form, True)
+        _choose_boxes(others, budget, wanted, most_pixels, least, kept)
+        if _packed_for_each(others) < _packed_for_each(axes):
+            axes[:] = others
     if form == PLANAR and axes[1, SPAN] == axes[2, SPAN] == axes[3, SPAN] == 1:
         _narrow_boxes(axes, tile[T_NEAR] * 3 // 4 // item_size // in_buffer, tile[T_LINES] * lanes)
     window = _set_pitches(axes, position, direct)
@@ -153,6 +154,30 @@ def correlation_job(
     job[HEADER : job[TAPS_AT]] = axes.ravel()
     _lay_out_workspace(job, axes, item_size, 0 if direct else max(window, plane * in_buffer))
     return job
+
+
+@register_jitable
+def _gather(axes: Any, form: int, apart: bool) -> None:
+    """Set along which axes a box holds the positions of the taps, not all from first to last.
+
+    Where these are fewer for all outputs, or with `apart` where taps are not neighbours.
+    """
+    for a in range(4):
+        dense = _positions(axes[a], axes[a, COUNT], 0)
+        sparse = _positions(axes[a], axes[a, COUNT], 1)
+        lanes_need_it = form == PLANAR and a == 3 and axes[a, STEP] > 1
+        wanted = sparse < dense or (apart and axes[a, SPAN] > axes[a, TAPS])
+        axes[a, GATHERED] = wanted or lanes_need_it
+
+
+@register_jitable
+def _packed_for_each(axes: Any) -> float:
+    """Positions that a box packs for each of its outputs: taps far apart leave it few of these."""
+    window, pixels = 1, 1
+    for a in range(4):
+        window *= _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
+        pixels *= axes[a, BOX]
+    return window / pixels
 
 
 @register_jitable

@@ -113,6 +113,6 @@ class Again:
 
     def show(self, *arrays: Array) -> None:
         """One of the first calls is made on these."""
-        self._before += 1
-        if self._before == BEFORE_REPLAY:
+        count = self._before = self._before + 1  # threads may count one twice, but leave none out
+        if count == BEFORE_REPLAY:
             self.replay = replay_of(self._steps, self._engine, arrays, *self._more)
