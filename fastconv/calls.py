@@ -88,7 +88,9 @@ class ConvCall:
             shape = self._shape[1:] if unbatch else self._shape
             check_out(op, out, shape, dtype, source, other, bias, *parameters)
             target = out[None] if unbatch else out
-        cast = any(array is not None and array.dtype != dtype for array in (source, other, bias))
+        if plainly:  # what is cast before each call cannot be replayed
+            given = source, other, bias
+            plainly = all(array is None or array.dtype == dtype for array in given)
         x = (source[None] if self._lone else source).astype(dtype, copy=False)
         other = other.astype(dtype, copy=False)
         if bias is not None:
@@ -103,7 +105,7 @@ class ConvCall:
         elif self._empty:
             target[...] = 0
         else:
-            if plainly and not cast:
+            if plainly:
                 self.again.show(x, other, bias, target)
             if fused is None:
                 self._engine.run(x, self._engine.pack(other, bias, once=True), target, threads)

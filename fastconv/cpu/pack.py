@@ -242,9 +242,6 @@ def _fill_planes(
 ) -> None:
     """row[c, j] = source[c, where[j]] for one line of the window; zero where there is no source."""
     step, plane = word(axis_of(job, 3), SOURCE), word(job, PLANE)
-    if word(job, SOURCE_CHANNEL) == 1 and word(job, CHANNELS) > 1 and not outside:
-        _fill_from_pixels(element, job, source, where, count, row)
-        return
     channels, source_channel = word(job, CHANNELS), word(job, SOURCE_CHANNEL)
     if outside:
         for c in range(channels):
@@ -260,32 +257,15 @@ def _fill_planes(
             continue
         run = _run_along(axis_of(job, 3), where, j, count)
         origin = shift(element, source, at * step)
-        if step == 1 and run >= lanes_of(element):
+        if source_channel == 1 and channels > 1:
+            transpose(element, origin, step, run, channels, target, plane)
+        elif step == 1 and run >= lanes_of(element):
             copy_rows(element, target, origin, channels, plane, source_channel, run)
         else:
             for c in range(channels):
                 line, goal = c * source_channel, c * plane
                 for i in range(run):
                     store(element, target, goal + i, load(element, origin, line + i * step))
-        j += run
-
-
-@inlined
-def _fill_from_pixels(
-    element: Any, job: int, source: int, where: int, count: int, row: int
-) -> None:
-    """The same for a source whose channels lie side by side."""
-    step, plane, channels = word(axis_of(job, 3), SOURCE), word(job, PLANE), word(job, CHANNELS)
-    j = 0
-    while j < count:
-        at, target = word(where, j), shift(element, row, j)
-        if at < 0:
-            for c in range(channels):
-                store(element, target, c * plane, 0)
-            j += 1
-            continue
-        run = _run(where, j, count)
-        transpose(element, shift(element, source, at * step), step, run, channels, target, plane)
         j += run
 
 
