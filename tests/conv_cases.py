@@ -243,6 +243,9 @@ CASES = (
     case("2d depthwise 5x5 stride", (1, 18, 21, 35), (18, 1, 5, 5), groups=18, padding=2, stride=2),
     case("2d depthwise 4x7", (1, 19, 28, 43), (19, 1, 4, 7), groups=19, padding=((3, 1), (0, 4))),
     case("2d depthwise steps", (1, 17, 28, 27), (17, 1, 3, 2), groups=17, stride=3, dilation=2),
+    # Rows of two phases in its input gradient: shorter than two vectors, of an odd length, longer.
+    case("2d depthwise short rows", (2, 5, 9, 6), (5, 1, 3, 2), groups=5, stride=(1, 2), padding=1),
+    case("2d depthwise odd row", (1, 4, 21, 75), (4, 1, 4, 5), groups=4, stride=2, dilation=(2, 3)),
     case("2d depthwise column", (2, 17, 29, 1), (17, 1, 4, 1), groups=17, padding=(2, 0)),
     case(
         "2d depthwise replicate",

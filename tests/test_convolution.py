@@ -25,6 +25,8 @@ import fastconv
 from fastconv import choose
 from fastconv.arrays import is_channels_last
 from fastconv.cpu import engine
+from fastconv.cpu.grouped_engine import Grouped
+from fastconv.cpu.grouped_tiles import FAMILIES
 from fastconv.machine import machine
 from fastconv.plan import OPERATIONS
 
@@ -298,3 +300,15 @@ def test_the_cases_reach_every_algorithm():
         assert taken == offered - {"reference"}
         assert {"direct", "reference"} <= offered
     assert set(OPERANDS) == set(OPERATIONS)
+
+
+# --- Which kernel runs ---
+
+
+@some("2d depthwise 5x5 stride", "2d depthwise short rows", "2d depthwise odd row")
+def test_phases_of_a_row_are_woven(row):
+    """No phase is packed and stored pixel by pixel where the gradients lie channel by channel."""
+    made = Grouped(row.geometry, "float32", "input_gradient")
+    dy, dx = np.empty(row.output, "float32"), np.empty(row.input, "float32")
+    family, _ = made.grouped(dy.strides, dx.strides, 2, True)
+    assert FAMILIES[family] == "woven"

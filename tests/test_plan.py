@@ -426,6 +426,19 @@ def test_activation_behind_grouped_tiles(name, padding):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("size", [(5, 4), (11, 37)])
+def test_activation_behind_rows_of_two_phases(name, size):
+    """The same in a transposed convolution whose phases are woven into rows."""
+    x = integers((2, 3, *size)).astype(np.float32) / 8
+    w, ones = integers((3, 1, 3, 4), 1).astype(np.float32) / 8, np.ones((3, 1, 1, 1), np.float32)
+    options = {"groups": 3, "stride": 2, "padding": 1}
+    plain = fastconv.conv_transpose2d(x, w, **options)
+    expected = fastconv.conv2d(plain, ones, groups=3, algorithm="direct", activation=name)
+    got = fastconv.conv_transpose2d(x, w, activation=name, algorithm="depthwise", **options)
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_of_special_values(name):
     """NaN stays NaN, and the limits are the reference's."""
     x = np.array([np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30])

@@ -33,7 +33,6 @@ from .grouped_job import (
     REGULAR,
     ROWS,
     ROWS_AT,
-    SINGLES,
     SIZE_ACROSS,
     SLIDE,
     SOURCE_PLANE,
@@ -52,6 +51,7 @@ from .grouped_tiles import (
     groups_tile,
     pairs_tile,
     pixels_tile,
+    woven_tile,
 )
 from .lowering import AXIS_WORDS, COUNT, FIRST, MODE, OFFSETS_AT, SIZE, SOURCE, STEP, TAPS, TARGET
 from .memory import call, clear, copy, load, set_word, shift, store, word
@@ -193,8 +193,7 @@ def _slide(
                 word(slide, STEP),
                 work + ROWS_AT,
                 job + 8 * word(job, PIECES_AT),
-                word(job, PIECES),
-                word(job, SINGLES),
+                job + 8 * PIECES,
                 weights,
                 bias,
                 table,
@@ -242,6 +241,12 @@ def slide_pairs(element: Any, job: int, operands: int, begin: int, end: int, thr
 def slide_pixels(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
     """The sums of `slide_channels`, with several outputs k for each input, by rows of pixels."""
     _slide(element, pixels_tile, True, job, operands, begin, end, thread)
+
+
+@kernel
+def slide_woven(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
+    """The same for two phases of a row, whose outputs lie in turns."""
+    _slide(element, woven_tile, True, job, operands, begin, end, thread)
 
 
 # Words of a packing job; tables of offsets in the weight follow: of each target, of each row.

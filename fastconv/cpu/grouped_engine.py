@@ -11,7 +11,14 @@ from ..geometry import ConvGeometry
 from ..machine import machine
 from . import launch
 from .engine import ITEM_SIZES, MOST_JOBS, Correlations, Packed
-from .grouped import pack_rows, slide_channels, slide_groups, slide_pairs, slide_pixels
+from .grouped import (
+    pack_rows,
+    slide_channels,
+    slide_groups,
+    slide_pairs,
+    slide_pixels,
+    slide_woven,
+)
 from .grouped_job import (
     ITEMS,
     THREAD_BYTES,
@@ -22,9 +29,10 @@ from .grouped_job import (
     grouped_job,
     list_pieces,
     parts_of_axes,
+    weave,
     weight_rows,
 )
-from .grouped_tiles import CHANNELS, GROUPS, PAIRS, PIXELS
+from .grouped_tiles import BY_PIXELS, CHANNELS, GROUPS, PAIRS, PIXELS, WOVEN
 from .job import PAIRWISE, PLANAR
 from .lowering import (
     COUNT,
@@ -50,6 +58,7 @@ KERNELS = {
     GROUPS: slide_groups,
     PAIRS: slide_pairs,
     PIXELS: slide_pixels,
+    WOVEN: slide_woven,
 }
 
 
@@ -146,34 +155,45 @@ class Grouped(Correlations):
     ) -> tuple[int, Launch] | None:
         size = ITEM_SIZES[self.dtype]
         from_, to = (tuple(s // size for s in strides) for strides in (source, target))
-        lowered = self._lower(lifted_strides(from_), lifted_strides(to), plain)
-        inputs = self._counts[2]
+        inputs, steps = self._counts[2], (lifted_strides(from_), lifted_strides(to))
+        family = WOVEN if not self.forward and _weaves(self.geometry) else PIXELS
         if self._family is not None and from_[1] == to[1] == 1:
             family = self._family
-        elif inputs == 1 and all(_fits_pixels(axes) for axes, *_ in lowered):
-            family = PIXELS
-        else:
+        lowered = self._lowered(family, *steps, plain)
+        if family in BY_PIXELS and not (
+            inputs == 1 and all(_fits_pixels(axes) for axes, *_ in lowered)
+        ):
             return None
         numbers = self._numbers(from_[1], to[1])
         tile = np.array([self._lanes, 4 * threads if threads > 1 else 1], np.int64)
         blocks, phases, items = self._row_blocks(family), [], 1
-        for axes, offsets, _, start in lowered:
+        for axes, offsets, _, start, evens in lowered:
             parts = parts_of_axes(axes, family)
             if border_cells(parts) > MOST_CELLS:
                 return None
-            pieces = list_pieces(parts, offsets, family, inputs)
+            pieces = list_pieces(parts, offsets, family, inputs, evens)
             job = grouped_job(parts, offsets, pieces, family, numbers, tile, self.activation)
             items = max(items, int(job[ITEMS]))
             weights = blocks * int(job[WEIGHTS])
             phases.append(Phase(job, int(job[ITEMS]), weights, int(start) * size))
-        clears = plain and not self.forward and len(phases) < phase_total(self._words)
+        each = 2 if family == WOVEN else 1
+        clears = plain and not self.forward and each * len(phases) < phase_total(self._words)
         kernel, chunks = KERNELS[family], -(-items // threads) * threads
         made = launch_of(kernel, self.dtype, phases, THREAD_BYTES, chunks, threads, clears)
         return family, made
 
+    def _lowered(
+        self, family: int, source: np.ndarray, target: np.ndarray, plain: bool
+    ) -> list[tuple[Any, ...]]:
+        """As `_lower`, and of WOVEN the taps of the first phase of a row."""
+        lowered = self._lower(source, target, plain)
+        if family != WOVEN:
+            return [(*correlation, 0) for correlation in lowered]
+        return [weave(*pair) for pair in zip(lowered[::2], lowered[1::2])]
+
     def _row_blocks(self, family: int) -> int:
         """Blocks of weights, each for a vector of targets, or for one."""
-        return -(-self._counts[1] // (1 if family == PIXELS else self._lanes))
+        return -(-self._counts[1] // (1 if family in BY_PIXELS else self._lanes))
 
     def pack(self, weight: np.ndarray, bias: np.ndarray | None, once: bool = False) -> Any:
         """The weights (K, C/groups, *kernel) and the bias, copied unless they are for `once`."""
@@ -222,11 +242,11 @@ class Grouped(Correlations):
         if not self.forward:
             group, within = np.divmod(np.arange(targets), outputs)
             places, depth_step = group * inputs * lifted[0] + within * lifted[1], lifted[0]
-        lanes, jobs = 1 if family == PIXELS else self._lanes, []
+        lanes, jobs = 1 if family in BY_PIXELS else self._lanes, []
         blocks = self._row_blocks(family)
-        for axes, offsets, taps, _ in self._lower(lifted, lifted, plain):
+        for axes, offsets, taps, _, evens in self._lowered(family, lifted, lifted, plain):
             parts = parts_of_axes(axes, family)
-            pieces = list_pieces(parts, offsets, family, inputs)
+            pieces = list_pieces(parts, offsets, family, inputs, evens)
             rows = weight_rows(parts, taps, pieces, family, depth_step)
             words = np.array([targets, len(rows), lanes], np.int64)
             job = np.concatenate([words, places, rows])
@@ -274,6 +294,13 @@ class Grouped(Correlations):
             if found is None
             else (found[1].workspace)
         )
+
+
+def _weaves(geometry: ConvGeometry) -> bool:
+    """Whether rows of the input have two phases, and taps reach both of them."""
+    g, row = geometry, -1
+    several = g.in_size[row] > 1 and g.kernel_size[row] > 1
+    return several and g.stride[row] == 2 and g.dilation[row] % 2 == 1
 
 
 def _fits_pixels(axes: np.ndarray) -> bool:

@@ -2,10 +2,10 @@
 
 The axes of a correlation (see `lowering`) take five parts: images, two axes of *rows*, the *slide*
 along which a tile's outputs lie, and what lies *across* it in the lanes. Of CHANNELS and GROUPS
-the slide is one of the three axes of pixels, and channels lie across; of PIXELS the rows are the
-depth alone, the slide is the height, and the width lies across.
+the slide is one of the three axes of pixels, and channels lie across; of PIXELS and WOVEN the rows
+are the depth alone, the slide is the height, and the width lies across.
 
-An item is a strip of tiles along the slide, in one row of one image; of PIXELS in one plane of it.
+An item is a strip of tiles along the slide, in one row of one image; of pixels in one plane of it.
 Like `job`, this is plain arithmetic on numbers and arrays.
 """
 
@@ -20,6 +20,7 @@ from .grouped_tiles import (
     B_SOURCE,
     B_TARGET,
     BLOCK_WORDS,
+    BY_PIXELS,
     HEIGHT,
     OUTSIDE,
     P_ACROSS,
@@ -29,7 +30,7 @@ from .grouped_tiles import (
     PAIRS,
     PIECE,
     PIECE_WORDS,
-    PIXELS,
+    WOVEN,
 )
 from .lowering import (
     AXIS_WORDS,
@@ -42,6 +43,7 @@ from .lowering import (
     SPAN,
     STEP,
     TAPS,
+    TARGET,
 )
 from .pack import source_position
 
@@ -50,9 +52,11 @@ from .pack import source_position
 
 # Words of a header; PARTS axes follow, then tables.
 (ITEMS, PLANES, STRIPS, STRIP, TILES, CHUNKS, CHUNK, WHOLE_BLOCKS, BLOCKS) = range(9)
-(INNER, INNER_END, PIECES, SINGLES, MULTIPLIER, SOURCE_PLANE, TARGET_PLANE) = range(9, 16)
-(WEIGHTS, LANES, SIZE_ACROSS, COUNT_ACROSS, CLEAR_BLOCKS, ACTIVATION) = range(16, 22)
-(PIECES_AT, BLOCKS_AT, CELLS_AT, CELLS, REGULAR, THREAD_BYTES, HEADER) = range(22, 29)
+(INNER, INNER_END, MULTIPLIER, SOURCE_PLANE, TARGET_PLANE) = range(9, 14)
+(WEIGHTS, LANES, SIZE_ACROSS, COUNT_ACROSS, CLEAR_BLOCKS, ACTIVATION) = range(14, 20)
+(PIECES_AT, BLOCKS_AT, CELLS_AT, CELLS, REGULAR, THREAD_BYTES) = range(20, 26)
+# How many pieces have several taps and how many one; then those of a second phase.
+PIECES, HEADER = 26, 30
 
 # What a caller says about channels: all of the target and of the source, those of a group, and the
 # elements between them.
@@ -61,8 +65,8 @@ from .pack import source_position
 (T_LANES, T_ITEMS, T_WORDS) = range(3)
 
 # A piece as it is listed: its taps along the two axes of rows, the first along the slide, its place
-# across, and how many taps it has.
-(L_OUTER, L_ROW, L_TAP, L_ACROSS, L_TAPS, LISTED) = range(6)
+# across, how many taps it has, and of WOVEN the phase of a row.
+(L_OUTER, L_ROW, L_TAP, L_ACROSS, L_TAPS, L_PHASE, LISTED) = range(7)
 
 # A thread's workspace: three vectors and one for sums (at most 64 bytes each), then the rows.
 ROWS_AT = 256
@@ -76,7 +80,7 @@ def parts_of_axes(axes: Any, family: int) -> Any:
         parts[part, COUNT], parts[part, STEP], parts[part, SIZE] = 1, 1, 1
         parts[part, TAPS], parts[part, SPAN] = 1, 1
     parts[IMAGES] = axes[0]
-    if family == PIXELS:
+    if family in BY_PIXELS:
         parts[ROWS], parts[SLIDE], parts[ACROSS] = axes[1], axes[2], axes[3]
         return parts
     slide, best = 3, 0.0
@@ -89,9 +93,32 @@ def parts_of_axes(axes: Any, family: int) -> Any:
     return parts
 
 
+def weave(even: Any, odd: Any) -> Any:
+    """Both phases of a row of the target as one correlation, and the taps of the first.
+
+    A phase is (axes, offsets, places, start), see `lowering`. The axes are those of the first, but
+    for the width: all pixels, and the taps of both.
+    """
+    axes, start = even[0].copy(), even[3]
+    tables, first, second, width = [], even[0][3], odd[0][3], axes[3]
+    width[COUNT], width[TARGET] = first[COUNT] + second[COUNT], odd[3] - start
+    width[TAPS], width[OFFSETS_AT] = first[TAPS] + second[TAPS], len(even[1])
+    width[FIRST] = min(first[FIRST], second[FIRST])
+    width[SPAN] = max(first[FIRST] + first[SPAN], second[FIRST] + second[SPAN]) - width[FIRST]
+    for table in (1, 2):  # offsets, places
+        found = [even[table]]
+        for phase, row in ((even, first), (odd, second)):
+            found.append(phase[table][row[OFFSETS_AT] :][: row[TAPS]])
+        tables.append(np.concatenate(found))
+    return axes, tables[0], tables[1], start, first[TAPS]
+
+
 @register_jitable
-def list_pieces(parts: Any, offsets: Any, family: int, depth: int) -> Any:
-    """All pieces, first those of several taps. `depth`: inputs that an output meets at a tap."""
+def list_pieces(parts: Any, offsets: Any, family: int, depth: int, evens: int) -> Any:
+    """All pieces, first those of several taps. `depth`: inputs that an output meets at a tap.
+
+    Of WOVEN those of one phase, then of the other; `evens` is how many taps across the first has.
+    """
     slide = parts[SLIDE]
     taps, at = slide[TAPS], slide[OFFSETS_AT]
     lengths = np.ones(taps, np.int64)  # 0: within a piece
@@ -104,19 +131,22 @@ def list_pieces(parts: Any, offsets: Any, family: int, depth: int) -> Any:
             t += PIECE
         else:
             t += 1
-    across = parts[ACROSS, TAPS] if family == PIXELS else depth
+    across = parts[ACROSS, TAPS] if family in BY_PIXELS else depth
+    evens = evens if family == WOVEN else across
     total = parts[OUTER, TAPS] * parts[ROWS, TAPS] * across * np.count_nonzero(lengths)
     pieces = np.zeros((total, LISTED), np.int64)
     i = 0
-    for length in (PIECE, 1):
-        for outer in range(parts[OUTER, TAPS]):
-            for row in range(parts[ROWS, TAPS]):
-                for t in range(taps):
-                    if lengths[t] == length:
-                        for c in range(across):
-                            pieces[i, L_OUTER], pieces[i, L_ROW], pieces[i, L_TAP] = outer, row, t
-                            pieces[i, L_ACROSS], pieces[i, L_TAPS] = c, length
-                            i += 1
+    for phase, begin, end in ((0, 0, evens), (1, evens, across)):
+        for length in (PIECE, 1):
+            for outer in range(parts[OUTER, TAPS]):
+                for row in range(parts[ROWS, TAPS]):
+                    for t in range(taps):
+                        if lengths[t] == length:
+                            for c in range(begin, end):
+                                piece = pieces[i]
+                                piece[L_OUTER], piece[L_ROW], piece[L_TAP] = outer, row, t
+                                piece[L_ACROSS], piece[L_TAPS], piece[L_PHASE] = c, length, phase
+                                i += 1
     return pieces
 
 
@@ -125,7 +155,7 @@ def weight_rows(parts: Any, places: Any, pieces: Any, family: int, depth_step: i
     """Weight offset of each row of weights: piece by piece, tap by tap.
 
     The sources of `parts` are here the weight's strides; `depth_step` is the one along the inputs
-    of a group, of which PIXELS have one.
+    of a group, of which pixels have one.
     """
     rows = np.empty(pieces[:, L_TAPS].sum(), np.int64)
     r = 0
@@ -133,7 +163,7 @@ def weight_rows(parts: Any, places: Any, pieces: Any, family: int, depth_step: i
         piece = pieces[i]
         base = places[parts[OUTER, OFFSETS_AT] + piece[L_OUTER]] * parts[OUTER, SOURCE]
         base += places[parts[ROWS, OFFSETS_AT] + piece[L_ROW]] * parts[ROWS, SOURCE]
-        if family == PIXELS:
+        if family in BY_PIXELS:
             base += places[parts[ACROSS, OFFSETS_AT] + piece[L_ACROSS]] * parts[ACROSS, SOURCE]
         else:
             base += piece[L_ACROSS] * depth_step
@@ -151,9 +181,10 @@ def grouped_job(
     """The job for `parts` of axes and a list of pieces."""
     lanes = tile[T_LANES]
     slide, across = parts[SLIDE], parts[ACROSS]
-    blocks = _pixel_blocks(across, lanes)
-    clear, width = _clear_blocks(blocks, across, lanes), across[COUNT]
-    if family != PIXELS:
+    phases = 2 if family == WOVEN else 1
+    blocks = _pixel_blocks(across, lanes, phases)
+    clear, width = _clear_blocks(blocks, across, lanes, phases), across[COUNT]
+    if family not in BY_PIXELS:
         width = channels[C_TARGETS]
         blocks = channel_blocks(channels, family, lanes)
         clear = len(blocks)
@@ -167,7 +198,7 @@ def grouped_job(
         made[P_TAP] = offsets[slide[OFFSETS_AT] + piece[L_TAP]] - slide[FIRST]
         made[P_OFFSET] = made[P_TAP] * slide[SOURCE]
         made[P_ACROSS] = piece[L_ACROSS]
-        if family == PIXELS:
+        if family in BY_PIXELS:
             made[P_ACROSS] = offsets[across[OFFSETS_AT] + piece[L_ACROSS]]
             made[P_OFFSET] += made[P_ACROSS]
     outside = np.empty((tiles - (inner_end - inner) + 1, cells), np.int64)
@@ -182,14 +213,14 @@ def grouped_job(
 
     header = np.zeros(HEADER, np.int64)
     images = parts[IMAGES, COUNT]
-    planes = channels[C_TARGETS] if family == PIXELS else 1
+    planes = channels[C_TARGETS] if family in BY_PIXELS else 1
     rows = images * planes * parts[OUTER, COUNT] * parts[ROWS, COUNT]
     strips = min(tiles, max(1, -(-tile[T_ITEMS] // max(rows, 1))))
     strip = -(-tiles // strips)
     strips = -(-tiles // strip)
-    whole = 1 if family == PIXELS else max(1, width // lanes)
+    whole = 1 if family in BY_PIXELS else max(1, width // lanes)
     chunks = 1
-    if family != PIXELS:
+    if family not in BY_PIXELS:
         chunks = min(whole, max(1, -(-tile[T_ITEMS] // max(rows * strips, 1))))
     chunk = -(-whole // chunks)
     chunks = -(-whole // chunk)
@@ -198,11 +229,11 @@ def grouped_job(
     header[BLOCKS], header[CLEAR_BLOCKS] = len(blocks), clear
     header[ITEMS] = rows * strips * chunks
     header[INNER], header[INNER_END] = inner, inner_end
-    header[PIECES] = np.count_nonzero(pieces[:, L_TAPS] > 1)
-    header[SINGLES] = len(pieces) - header[PIECES]
+    for i in range(len(pieces)):
+        header[PIECES + 2 * pieces[i, L_PHASE] + (pieces[i, L_TAPS] == 1)] += 1
     header[MULTIPLIER] = channels[C_OUTPUTS] // channels[C_INPUTS]
     header[SOURCE_PLANE], header[TARGET_PLANE] = channels[C_SOURCE_STEP], channels[C_TARGET_STEP]
-    header[WEIGHTS] = pieces[:, L_TAPS].sum() * (1 if family == PIXELS else lanes)
+    header[WEIGHTS] = pieces[:, L_TAPS].sum() * (1 if family in BY_PIXELS else lanes)
     header[LANES], header[SIZE_ACROSS], header[COUNT_ACROSS] = lanes, across[SIZE], width
     header[ACTIVATION], header[CELLS], header[REGULAR] = activation, cells, regular
     header[THREAD_BYTES] = ROWS_AT + -(-parts[OUTER, TAPS] * parts[ROWS, TAPS] // 8) * 64
@@ -237,35 +268,35 @@ def _inner_tiles(slide: Any, tiles: int) -> Any:
 
 
 @register_jitable
-def _pixel_blocks(across: Any, lanes: int) -> Any:
+def _pixel_blocks(across: Any, lanes: int, phases: int) -> Any:
     """Blocks of pixels, those without a border first; the last one of a row ends with it."""
-    count = across[COUNT]
+    count = -(-across[COUNT] // phases)
     blocks = np.empty((-(-count // lanes), BLOCK_WORDS), np.int64)
     i, j = 0, len(blocks) - 1
     for b in range(len(blocks)):
         first = max(0, min(b * lanes, count - lanes))
-        at = i if _is_clear(across, first, lanes) else j
+        at = i if _is_clear(across, first, lanes, phases) else j
         if at == i:
             i += 1
         else:
             j -= 1
-        blocks[at, B_TARGET], blocks[at, B_SOURCE] = first, first * across[STEP]
+        blocks[at, B_TARGET], blocks[at, B_SOURCE] = first * phases, first * across[STEP]
     return blocks
 
 
 @register_jitable
-def _is_clear(across: Any, first: int, lanes: int) -> bool:
+def _is_clear(across: Any, first: int, lanes: int, phases: int) -> bool:
     """Whether a block has no lane, and its taps none, beyond the borders of a row."""
     low = first * across[STEP] + across[FIRST]
     high = (first + lanes - 1) * across[STEP] + across[FIRST] + across[SPAN]
-    return low >= 0 and high <= across[SIZE] and first + lanes <= across[COUNT]
+    return low >= 0 and high <= across[SIZE] and (first + lanes) * phases <= across[COUNT]
 
 
 @register_jitable
-def _clear_blocks(blocks: Any, across: Any, lanes: int) -> int:
+def _clear_blocks(blocks: Any, across: Any, lanes: int, phases: int) -> int:
     clear = 0
     for b in range(len(blocks)):
-        clear += _is_clear(across, blocks[b, B_TARGET], lanes)
+        clear += _is_clear(across, blocks[b, B_TARGET] // phases, lanes, phases)
     return clear
 
 

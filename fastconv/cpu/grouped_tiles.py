@@ -15,6 +15,8 @@ Families, by what lies in the lanes of a vector:
 - GROUPS: output channels of several groups; their inputs are picked out of one vector of input
   channels, or of two (PAIRS), by a permutation. Grouped, or depthwise with a multiplier.
 - PIXELS: pixels of a row, one apart or two; the slide is the height. Depthwise, channels-first.
+- WOVEN: pixels of a row that are two apart in the target: the sums of both phases of the row, one
+  after the other, leave as neighbours. Input gradients of stride 2, channels-first.
 
 Legend: i a cell, s a tap of its piece, p an output, all counted along the slide; l a lane.
 """
@@ -31,8 +33,9 @@ from numba.extending import intrinsic
 
 from .emit import Emit, emitter, i32, i64
 
-CHANNELS, GROUPS, PAIRS, PIXELS = range(4)
-FAMILIES = ("channels", "groups", "pairs", "pixels")
+CHANNELS, GROUPS, PAIRS, PIXELS, WOVEN = range(5)
+FAMILIES = ("channels", "groups", "pairs", "pixels", "woven")
+BY_PIXELS = (PIXELS, WOVEN)
 
 # Outputs of a tile along the slide, and of the smaller tile for the last ones.
 HEIGHT, HALF = 8, 4
@@ -86,7 +89,7 @@ class Cells:
         e = self.e
         if self.family == CHANNELS:
             return e.load(cell)
-        if self.family == PIXELS:
+        if self.family in BY_PIXELS:
             if self.step == 1:
                 return self._row(cell, 0)
             low, high = self._row(cell, 0), self._row(cell, 1)
@@ -195,12 +198,14 @@ class _Tile:
         """y[p, b] = bias + sum over pieces, s of x[row + tap + p * step + s, b] * w[piece, s]"""
         e = self.e = emitter(builder, element)
         y, self.y_pitch, x, self.x_pitch, self.any_step, *rest = args
-        rows, pieces, piece_count, single_count, weights, bias, blocks, block_count, *rest = rest
+        rows, pieces, counts, weights, bias, blocks, block_count, *rest = rest
         cells, self.alive, spare, indices, self.size, self.limit = rest
         y, x, weights, bias, blocks, indices = map(e.at, (y, x, weights, bias, blocks, indices))
+        counts, phases = e.at(counts), 2 if self.family == WOVEN else 1
+        lengths = [e.integer(counts, i) for i in range(2 * phases)]
         self.rows, self.pieces, self.cells = e.at(rows), e.at(pieces), e.at(cells)
         self.zeros, self.dump = e.at(spare), e.shift(e.at(spare), 2 * e.lanes)
-        self.pixels, self.grouped = self.family == PIXELS, self.family in (GROUPS, PAIRS)
+        self.pixels, self.grouped = self.family in BY_PIXELS, self.family in (GROUPS, PAIRS)
         self.integers = ir.VectorType(i32 if e.align == 4 else i64, e.lanes)
         lane_step = self.step if self.pixels else 1
         self.loads = Cells(e, self.family, lane_step, self.at_lanes)
@@ -215,14 +220,18 @@ class _Tile:
                 )
                 self.index = builder.load(place, typ=self.integers, align=e.align)
             start = e.broadcast(bias) if self.pixels else e.load(bias, first)
-            state = [carried[0], *[start] * self.height]
-            with _repeated(e, piece_count, state) as t:
-                self._piece(state, t, PIECE)
-            with _repeated(e, single_count, state) as t:
-                self._piece(state, builder.add(t, piece_count), 1)
+            row_of_weights, sums, before = carried[0], [], i64(0)
+            for several, single in zip(lengths[::2], lengths[1::2]):
+                state = [row_of_weights, *[start] * self.height]
+                for count, taps in ((several, PIECE), (single, 1)):
+                    with _repeated(e, count, state) as t:
+                        self._piece(state, builder.add(t, before), taps)
+                    before = builder.add(before, count)
+                row_of_weights = state[0]
+                sums.append(state[1:])
             if not self.pixels:  # the weights of the next block follow
-                carried[0] = state[0]
-            self._store(state[1:], e.shift(y, first))
+                carried[0] = row_of_weights
+            self._store(list(zip(*sums)), e.shift(y, first))
 
     def _piece(self, state: list[Any], number: Any, taps: int) -> None:
         """The products of a piece; `state` is [its weights, *sums]."""
@@ -272,18 +281,41 @@ class _Tile:
                 inside = b.icmp_signed(">", offset, i64(OUTSIDE // 2))
                 yield i, b.select(inside, e.shift(self.x, offset), self.zeros)
 
-    def _store(self, sums: list[Any], goal: Any) -> None:
+    def _store(self, sums: list[tuple[Any, ...]], goal: Any) -> None:
+        """Each output's vectors, one for each phase, to its row."""
         e, b = self.e, self.e.builder
-        there = _within(e, self.first, 1, self.limit) if self.at_lanes else None
-        for p, value in enumerate(sums):
+        if not self.at_lanes:
+            self._store_rows(sums, goal, [])
+            return
+        firsts = [b.add(self.first, i64(n * e.lanes)) for n in range(len(sums[0]))]
+        # Masks cost AVX2 many times what a store does; only rows short of a vector need them.
+        whole = b.icmp_signed("<=", b.add(firsts[-1], i64(e.lanes)), self.limit)
+        with b.if_else(whole) as (full, part):
+            with full:
+                self._store_rows(sums, goal, [])
+            with part:
+                self._store_rows(sums, goal, [_within(e, n, 1, self.limit) for n in firsts])
+
+    def _store_rows(self, sums: list[tuple[Any, ...]], goal: Any, masks: list[Any]) -> None:
+        e, b = self.e, self.e.builder
+        for p, phases in enumerate(sums):
             end = goal
             if self.at_cells:
                 end = b.select(b.icmp_signed("<", i64(p), self.alive), goal, self.dump)
-            if there is None:
-                e.store(value, end)
-            else:
-                masked(e, "store", [value, end, i32(e.align), there], ir.VoidType())
+            for n, value in enumerate(phases if len(phases) == 1 else self._woven(*phases)):
+                if masks:
+                    place = e.shift(end, n * e.lanes)
+                    masked(e, "store", [value, place, i32(e.align), masks[n]], ir.VoidType())
+                else:
+                    e.store(value, end, n * e.lanes)
             goal = e.shift(goal, self.y_pitch)
+
+    def _woven(self, even: Any, odd: Any) -> list[Any]:
+        """even[0], odd[0], even[1], odd[1], ... in two vectors."""
+        lanes, kind = self.e.lanes, ir.VectorType(i32, self.e.lanes)
+        order = [place for lane in range(lanes) for place in (lane, lanes + lane)]
+        halves = order[:lanes], order[lanes:]
+        return [self.e.builder.shuffle_vector(even, odd, kind(half)) for half in halves]
 
     def _find_lanes(self, first: Any) -> None:
         """Which lanes of the vectors of a cell lie in their row: the second overlaps the first."""
@@ -317,12 +349,12 @@ def _call(b: ir.IRBuilder, element: Any, made: _Tile, args: list[Any]) -> None:
 def _dispatch(family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...]) -> None:
     """Call the tile that fits the step and the border."""
     arguments = list(args)
-    step, blocks, clear = arguments[4], arguments[11], arguments[13]
-    count, cells, alive = arguments[12], arguments[14], arguments[15]
-    del arguments[13]
+    step, blocks, clear = arguments[4], arguments[10], arguments[12]
+    count, cells, alive = arguments[11], arguments[13], arguments[14]
+    del arguments[12]
 
     def tiles(each: int, border: str) -> None:
-        if family != PIXELS:
+        if family not in BY_PIXELS:
             if not border:
                 _call(b, element, _Tile(family, each), arguments)
                 return
@@ -334,11 +366,11 @@ def _dispatch(family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...])
             return
         with b.if_then(b.icmp_signed(">", clear, i64(0))):
             _call(
-                b, element, _Tile(family, each, border), [*arguments[:12], clear, *arguments[13:]]
+                b, element, _Tile(family, each, border), [*arguments[:11], clear, *arguments[12:]]
             )
         with b.if_then(b.icmp_signed("<", clear, count)):
             others = b.add(blocks, b.mul(clear, i64(8 * BLOCK_WORDS)))
-            rest = [*arguments[:11], others, b.sub(count, clear), *arguments[13:]]
+            rest = [*arguments[:10], others, b.sub(count, clear), *arguments[12:]]
             _call(b, element, _Tile(family, each, f"{border} lanes"), rest)
 
     def bordered(each: int) -> None:
@@ -354,7 +386,7 @@ def _dispatch(family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...])
         with more:
             if family == PIXELS:
                 bordered(2)
-            else:
+            elif family != WOVEN:
                 with b.if_else(b.icmp_signed("==", step, i64(2))) as (two, any_other):
                     with two:
                         bordered(2)
@@ -376,8 +408,7 @@ def _family(family: int) -> Any:
         step: Any,
         rows: Any,
         pieces: Any,
-        piece_count: Any,
-        single_count: Any,
+        counts: Any,
         weights: Any,
         bias: Any,
         blocks: Any,
@@ -394,11 +425,11 @@ def _family(family: int) -> Any:
             _dispatch(family, builder, element, args[1:])
             return context.get_dummy_value()
 
-        return types.void(element, *[types.int64] * 20), generate
+        return types.void(element, *[types.int64] * 19), generate
 
     return tile
 
 
-channels_tile, groups_tile, pairs_tile, pixels_tile = map(
-    _family, (CHANNELS, GROUPS, PAIRS, PIXELS)
+channels_tile, groups_tile, pairs_tile, pixels_tile, woven_tile = map(
+    _family, (CHANNELS, GROUPS, PAIRS, PIXELS, WOVEN)
 )
