@@ -19,7 +19,7 @@ from .compile import Kernel, float_kernel, name_of
 from .elementary import divide, select
 from .emit import i64
 from .lanes import Lanes
-from .launch import run, thread_count
+from .launch import run, run_on, thread_count
 from .memory import address_of, shift, word
 
 CHUNK = 8192
@@ -228,14 +228,16 @@ def _chunks(size: int) -> int:
 
 def relu_into(x: np.ndarray, y: np.ndarray) -> None:
     """y = max(x, 0) for arrays that are `alike`."""
-    operands = address_of(x), address_of(y), x.size
-    run(rectify, name_of(x.dtype), _NO_JOB, operands, _chunks(x.size), thread_count(x.size))
+    operands = x, y, x.size
+    run_on(rectify, name_of(x.dtype), _NO_JOB, operands, _chunks(x.size), thread_count(x.size))
 
 
 def relu_slope_into(y: np.ndarray, gradient: np.ndarray, target: np.ndarray) -> None:
     """target = gradient where y > 0, else 0, for arrays that are `alike`."""
-    operands = *map(address_of, (y, gradient, target)), y.size
-    run(rectify_slope, name_of(y.dtype), _NO_JOB, operands, _chunks(y.size), thread_count(y.size))
+    operands = y, gradient, target, y.size
+    run_on(
+        rectify_slope, name_of(y.dtype), _NO_JOB, operands, _chunks(y.size), thread_count(y.size)
+    )
 
 
 _NO_JOB = np.zeros(1, np.int64)

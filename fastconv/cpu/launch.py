@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numba
 import numpy as np
@@ -23,10 +24,13 @@ from .activation import relu
 from .compile import OPTIONS, Kernel, cached
 from .crew import forget, share
 from .memory import OPERANDS, address_of, call, words_of
+from .program import Program, noted
 
 # Below this many multiply-adds (or elements moved) a second thread costs more than it brings.
 SERIAL_WORK = 60_000
 
+
+T = TypeVar("T")
 
 # Operands come as single integers, which Numba's dispatcher takes ten times as fast as an array.
 _NONE = (0,) * OPERANDS
@@ -107,22 +111,51 @@ def run(
     start(kernel.address(dtype), address_of(job), operands, count, threads)
 
 
+def run_on(
+    kernel: Kernel,
+    dtype: str,
+    job: np.ndarray,
+    operands: tuple[np.ndarray | int, ...],
+    count: int,
+    threads: int,
+) -> None:
+    """As `run`, with arrays among the operands; a thread that rehearses notes the launch.
+
+    Arrays that are not those of the call stay what they are whenever it is done again.
+    """
+    if not noted(_launch, kernel, dtype, job, operands, count, threads):
+        numbers = tuple([x if type(x) is int else address_of(x) for x in operands])  # type: ignore[arg-type]
+        run(kernel, dtype, job, numbers, count, threads)
+
+
+def _launch(
+    program: Program,
+    kernel: Kernel,
+    dtype: str,
+    job: np.ndarray,
+    operands: tuple[np.ndarray | int, ...],
+    count: int,
+    threads: int,
+) -> None:
+    places = tuple(x if isinstance(x, int) else program.held(x) for x in operands)
+    program.launch(kernel, dtype, job, places, count, threads)
+
+
 def start(address: int, job: int, operands: tuple[int, ...], count: int, threads: int) -> None:
     """As `run`, for `count` >= 1, with the addresses of the kernel and the job."""
     numbers = (*operands, *_NONE[len(operands) :])
     if threads == 1 or count == 1:
         _serial(address, job, count, *numbers)
         return
-    me = threading.get_ident()
-    _running.add(me)
-    try:
-        threads = min(threads, count, _fair_share())
+
+    def launch(share: int) -> None:
+        most = min(threads, count, share)
         if _layer.is_unsafe():
-            _start_crew(address, job, numbers, count, threads)
+            _start_crew(address, job, numbers, count, most)
         else:
-            _parallel(address, job, count, threads, *numbers)
-    finally:
-        _running.discard(me)
+            _parallel(address, job, count, most, *numbers)
+
+    share_out(launch)
 
 
 def _start_crew(address: int, job: int, numbers: tuple[int, ...], count: int, threads: int) -> None:
@@ -139,6 +172,16 @@ def _start_crew(address: int, job: int, numbers: tuple[int, ...], count: int, th
 _running: set[int] = set()
 
 
+def share_out(call: Callable[[int], T]) -> T:
+    """The result of a call that launches on so many threads as it is told."""
+    me = threading.get_ident()
+    _running.add(me)
+    try:
+        return call(_fair_share())
+    finally:
+        _running.discard(me)
+
+
 def _fair_share() -> int:
     """Threads that a launch should have beside those that are under way.
 
@@ -152,6 +195,11 @@ def takes_turns() -> bool:
     if _layer.name is None:
         prepare()
     return _layer.name == "workqueue"
+
+
+def must_not_launch() -> bool:
+    """Whether Numba's threading layer is not safe to use; starts it."""
+    return _layer.is_unsafe()
 
 
 def parallel_is_lost() -> bool:

@@ -29,7 +29,7 @@ from .lockstep_tiles import (
     window_maximum,
     window_slope,
 )
-from .memory import clear, load, shift, store, word
+from .memory import clear, copy, load, shift, store, word
 from .transpose import transpose
 
 # Words of a job that walks targets by tables of taps: what there is in a group, elements between
@@ -169,12 +169,14 @@ def _tables(job: int, d: int, h: int, w: int) -> Any:
 def lockstep_products(
     element: Any, job: int, operands: int, begin: int, end: int, thread: int
 ) -> None:
-    """weight[k, r] += sum over pixels p, images n of gradient[k, p, n] * x[row(r) + p, n]
+    """weight[k, r] = sum over pixels p, images n of gradient[k, p, n] * x[row(r) + p, n]
 
     r is a source channel of the group and a tap. Items are (group, block of k, block of r). All go
     through a chunk of pixels before any goes on, so that the chunk is read from memory once.
-    Operands: x, gradient, weight, bias or 0: bias[k] += sum over p, n of gradient[k, p, n].
+    Operands: x, gradient, weight, bias or 0: bias[k] = sum over p, n of gradient[k, p, n].
     """
+    for item in range(begin, end):
+        _clear_products(element, job, operands, item)
     depths, heights, widths = word(job, D_AXES), word(job, D_AXES + 3), word(job, D_AXES + 6)
     for d in range(depths):
         for h in range(0, heights, word(job, D_CHUNK_H)):
@@ -186,16 +188,36 @@ def lockstep_products(
 
 
 @compiled
+def _place(job: int, item: int) -> Any:
+    """(first k of the group, first r, group) of an item of a weight gradient."""
+    parts = -(-word(job, D_ROWS) // word(job, D_HEIGHT))
+    blocks = -(-word(job, D_TARGETS) // word(job, D_BLOCK))
+    rest = item // parts
+    return rest % blocks * word(job, D_BLOCK), item % parts * word(job, D_HEIGHT), rest // blocks
+
+
+@compiled
+def _clear_products(element: Any, job: int, operands: int, item: int) -> None:
+    """Zeros for the sums of an item."""
+    k, r, group = _place(job, item)
+    targets, lines = word(job, D_TARGETS), word(job, D_ROWS)
+    first, count = group * targets + k, min(word(job, D_BLOCK), targets - k)
+    for channel in range(first, first + count):
+        goal = shift(element, word(operands, 2), channel * lines + r)
+        clear(element, goal, min(word(job, D_HEIGHT), lines - r))
+    if r == 0 and word(operands, 3):
+        clear(element, shift(element, word(operands, 3), first), count)
+
+
+@compiled
 def _products(
     element: Any, job: int, operands: int, item: int, first: Any, rows: int, pixels: int
 ) -> None:
     """An item for the pixels of a chunk that begins at `first`."""
     x, gradient, weight, bias = _four_words(operands)
     targets, lines = word(job, D_TARGETS), word(job, D_ROWS)
-    block, height, plane = word(job, D_BLOCK), word(job, D_HEIGHT), word(job, D_G_CHANNEL)
-    blocks, parts = -(-targets // block), -(-lines // height)
-    r, rest = item % parts * height, item // parts
-    k, group = rest % blocks * block, rest // blocks
+    block, plane = word(job, D_BLOCK), word(job, D_G_CHANNEL)
+    k, r, group = _place(job, item)
     channel, vectors = group * targets + k, word(job, D_VECTORS)
     counts = (rows, 1, pixels * vectors) if word(job, D_JOINED) else (rows, pixels, vectors)
     x_steps, x_first = _chunk(job, 1, first)
@@ -291,3 +313,20 @@ def lockstep_turn(element: Any, job: int, operands: int, begin: int, end: int, t
         line += d * word(_axis(job, 0), TABLE) + h * word(_axis(job, 1), TABLE)
         goal = shift(element, y, row)
         transpose(element, shift(element, x, line), word(job, DEPTH), images, width, goal, images)
+
+
+@float_kernel
+def lockstep_frame(
+    element: Any, job: int, operands: int, begin: int, end: int, thread: int
+) -> None:
+    """y[c, d, h, w, n] = x[c, d, h, w, n], where y has a margin; job and items of `lockstep_turn`.
+
+    But the steps in x are those of images in lockstep.
+    """
+    x, y = word(operands, 0), word(operands, 1)
+    count = word(job, IMAGES) * word(_axis(job, 2), COUNT)
+    for item in range(begin, end):
+        c, d, h, row = _row(job, item)
+        line = c * word(job, X_CHANNEL)
+        line += d * word(_axis(job, 0), TABLE) + h * word(_axis(job, 1), TABLE)
+        copy(element, shift(element, y, row), shift(element, x, line), count)

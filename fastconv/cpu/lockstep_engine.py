@@ -22,6 +22,7 @@ from .lockstep import (
     DOT_WORDS,
     GATHER_WORDS,
     W_TARGET,
+    lockstep_frame,
     lockstep_maxima,
     lockstep_products,
     lockstep_slopes,
@@ -29,8 +30,8 @@ from .lockstep import (
     lockstep_turn,
 )
 from .lockstep_tiles import GATHER_BLOCKS, NOWHERE, VECTORS, dot_tiles
-from .memory import address_of
 from .product import Product
+from .program import noted, unwritten
 
 # Taps of a window whose choice fits a byte.
 MOST_TAPS = NOWHERE
@@ -161,29 +162,28 @@ class Turn:
         self._pairs, self._dtype = padding, dtype
         self.shape = (batch, channels, *(n + a + b for n, (a, b) in zip(spatial, padding)))
         size, wide = _lifted(tuple(spatial), 1), _lifted(self.shape[2:], 1)
-        there, here = _steps(wide, batch), _steps(size, 1)
+        there = _steps(wide, batch)
         cells, padded = math.prod(spatial), math.prod(wide)
-        words = [1, 1, channels * cells, 1, batch, cells, padded * batch]
-        words += [0] * (AXES_AT - len(words))
-        axes = [n for axis in zip(size, there, here) for n in axis]
-        self._job = np.array([*words, *axes], np.int64)
+        self._jobs = []
+        for steps, images in ((_steps(size, 1), 1), (_steps(size, batch), batch)):
+            words = [1, 1, channels * cells, 1, batch, cells * images, padded * batch]
+            words += [0] * (AXES_AT - len(words))
+            axes = [n for axis in zip(size, there, steps) for n in axis]
+            self._jobs.append(np.array([*words, *axes], np.int64))
         self._items = channels * size[0] * size[1]
-        self._first = sum(low * step for (low, _), step in zip(_lifted(padding, (0, 0)), there))
+        inner = [slice(low, low + n) for (low, _), n in zip(padding, spatial)]
+        self._inner = (slice(None), slice(None), *inner)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """`x`, which is C-contiguous or in lockstep, in an array of its own."""
         target = empty(self.shape, x.dtype)
-        padded = any(map(any, self._pairs))
-        if padded:
-            target[...] = 0
-        if not x.flags.c_contiguous:
-            inner = [slice(low, n - high) for (low, high), n in zip(self._pairs, self.shape[2:])]
-            where = (slice(None), slice(None), *inner)
-            target[where] = x
-            return target
-        operands = address_of(x), address_of(target) + self._first * x.itemsize
+        if any(map(any, self._pairs)):
+            target[...] = 0  # once for all calls that are done again: the margin stays
+        framed = is_lockstep(x)
+        kernel, job = (lockstep_frame if framed else lockstep_turn), self._jobs[framed]
         threads = launch.thread_count(x.size, None)
-        launch.run(lockstep_turn, self._dtype, self._job, operands, self._items, threads)
+        operands = x, target[self._inner]
+        launch.run_on(kernel, self._dtype, job, operands, self._items, threads)
         return target
 
 
@@ -197,8 +197,15 @@ def in_lockstep(x: np.ndarray) -> np.ndarray:
     if is_lockstep(x):
         return x
     shape = x.shape if x.ndim > 2 else (len(x), 1, x.shape[1])
-    turned = _plain_turn(shape, name_of(x.dtype))(np.ascontiguousarray(x))
+    turned = _plain_turn(shape, name_of(x.dtype))(_in_rows(x))
     return turned if x.ndim > 2 else turned[:, 0]
+
+
+def _in_rows(x: np.ndarray) -> np.ndarray:
+    """`x`, if it is C-contiguous, or a copy that is."""
+    if not x.flags.c_contiguous:
+        noted(unwritten)
+    return np.ascontiguousarray(x)
 
 
 class LockstepConvolution:
@@ -282,12 +289,11 @@ class LockstepConvolution:
         """The source in lockstep within its padding; `x` itself if it is that."""
         if is_lockstep(x):
             return self._turn(x) if self._padded else x
-        return self._turn(np.ascontiguousarray(x))
+        return self._turn(_in_rows(x))
 
     def _start(self, job: np.ndarray, operands: tuple[np.ndarray, ...], items: int) -> None:
         threads = launch.thread_count(self.geometry.multiply_adds, None)
-        addresses = tuple(map(address_of, operands))
-        launch.run(lockstep_sums, self.dtype, job, addresses, items, threads)
+        launch.run_on(lockstep_sums, self.dtype, job, operands, items, threads)
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """The convolution of an arranged source."""
@@ -307,11 +313,11 @@ class LockstepConvolution:
         self, x: np.ndarray, gradient: np.ndarray, biased: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """The gradients of weight and bias, from an arranged source."""
-        weight = np.zeros(self.geometry.weight_shape, x.dtype)
-        bias = np.zeros(self.geometry.out_channels, x.dtype) if biased else None
-        operands = *map(address_of, (x, gradient, weight)), 0 if bias is None else address_of(bias)
+        weight = np.empty(self.geometry.weight_shape, x.dtype)
+        bias = np.empty(self.geometry.out_channels, x.dtype) if biased else None
+        operands = x, gradient, weight, 0 if bias is None else bias
         threads = launch.thread_count(self.geometry.multiply_adds, None)
-        launch.run(lockstep_products, self.dtype, self._products, operands, self._tiles, threads)
+        launch.run_on(lockstep_products, self.dtype, self._products, operands, self._tiles, threads)
         return weight, bias
 
 
@@ -338,7 +344,7 @@ class LockstepMaximum:
         """The maxima, and of each the number of the tap."""
         y = empty(self.geometry.output_shape, x.dtype)
         choices = empty(y.shape, np.uint8)
-        operands = *map(address_of, (x, y, choices)), self._rectified
+        operands = x, y, choices, self._rectified
         self._start(lockstep_maxima, self._forward, operands, x.size, self._items[0])
         return y, choices
 
@@ -346,14 +352,14 @@ class LockstepMaximum:
         """The gradient of x."""
         gradient = in_lockstep(gradient)
         result = empty(self.geometry.input_shape, gradient.dtype)
-        operands = tuple(map(address_of, (gradient, result, choices)))
+        operands = gradient, result, choices
         self._start(lockstep_slopes, self._backward, operands, result.size, self._items[1])
         return result
 
     def _start(
-        self, kernel: Any, job: np.ndarray, operands: tuple[int, ...], work: int, items: int
+        self, kernel: Any, job: np.ndarray, operands: tuple[Any, ...], work: int, items: int
     ) -> None:
-        launch.run(kernel, self.dtype, job, operands, items, launch.thread_count(work, None))
+        launch.run_on(kernel, self.dtype, job, operands, items, launch.thread_count(work, None))
 
 
 @functools.lru_cache(maxsize=64)
@@ -379,6 +385,8 @@ class LockstepDense:
         self._forward = Product(k, c, n, (c, 1), dtype)  # weight (K, C) by x^T (C, N)
         self._adjoint = Product(c, k, n, (1, c), dtype)  # weight^T (C, K) by gradient^T (K, N)
         self._products = Product(k, n, c, (n, 1), dtype)  # gradient^T (K, N) by x (N, C)
+        self._sums = Product(k, n, 1, (n, 1), dtype)  # gradient^T (K, N) by ones (N, 1)
+        self._ones = np.ones((n, 1), dtype)
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
         """(N, K) in lockstep, from x in lockstep."""
@@ -399,6 +407,12 @@ class LockstepDense:
         rows = x if x.flags.c_contiguous else in_lockstep(x.T).T
         self._products(gradient.T, rows, None, weight)
         return weight
+
+    def bias_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        """(K,), from a gradient in lockstep."""
+        bias = np.empty(self._sums.shape, gradient.dtype)
+        self._sums(gradient.T, self._ones, None, bias)
+        return bias[:, 0]
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,8 +18,8 @@ from ..machine import machine
 from .compile import compiled, float_kernel
 from .emit import Emit, emitter, i64, outlined
 from .lanes import Lanes
-from .launch import run, thread_count
-from .memory import address_of, shift, word
+from .launch import run_on, thread_count
+from .memory import shift, word
 
 # Words of a job.
 (ROWS, TERMS, COLUMNS, A_ROW, A_STEP, B_ROW, C_ROW, LANES, HEIGHT, WORDS) = range(10)
@@ -143,6 +143,6 @@ class Product:
     ) -> None:
         """c = a @ b + bias[:, None], where all but `a` are C-contiguous."""
         start = self._zero if bias is None else bias
-        operands = *map(address_of, (a, b, c, start)), int(bias is not None)
+        operands = a, b, c, start, int(bias is not None)
         threads = thread_count(self._work, None)
-        run(dense_product, self._dtype, self._job, operands, self._items, threads)
+        run_on(dense_product, self._dtype, self._job, operands, self._items, threads)

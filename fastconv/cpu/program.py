@@ -75,6 +75,13 @@ class Program:
                 return place.shifted(address_of(array) - address_of(whole))
         raise Unwritten
 
+    def held(self, array: np.ndarray) -> Place:
+        """As `place`; an array that is not known is kept, and always the same."""
+        try:
+            return self.place(array)
+        except Unwritten:
+            return self.constant(array)
+
     def scratch(self, size: int) -> Place:
         """A part of the scratch memory, on a cache line of its own."""
         place = Place(WORK, self.work_bytes)
@@ -82,9 +89,14 @@ class Program:
         return place
 
     def constant(self, values: np.ndarray) -> Place:
-        """An array that every call reads."""
+        """An array that every call finds at the same place."""
         self._kept.append(values)
         return Place(NUMBER, address_of(values))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the arrays that the program keeps."""
+        return sum({address_of(x): x.nbytes for x in self._kept}.values())
 
     def failure_words(self, count: int) -> Place:
         """Words, zero before the first step, that say at the end whether something failed."""

@@ -30,6 +30,9 @@ from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 STEP_WORDS = S_OPERANDS + 2 * OPERANDS
 NUMBER = -1
 
+# More threads than there are.
+MOST_THREADS = 1 << 30
+
 # How the steps of a recipe may end.
 (DONE, NO_MEMORY, FAILED) = range(3)
 
@@ -126,7 +129,8 @@ def forget(element: Any, state: int, operands: int, begin: int, end: int, thread
 
 def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thread: int) -> None:
     """Do the steps of a recipe on arrays whose addresses are `bases`, and leave."""
-    outcome = do_steps(recipe, bases, word(word(recipe, R_STATE), SERIAL))
+    most = 1 if word(word(recipe, R_STATE), SERIAL) else MOST_THREADS
+    outcome = do_steps(recipe, bases, most)
     if outcome == NO_MEMORY:
         set_word(answer, A_KIND, MEMORY_ERROR)
     elif outcome == FAILED:
@@ -135,8 +139,8 @@ def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thre
 
 
 @compiled
-def do_steps(recipe: int, bases: int, serial: int) -> int:
-    """Do the steps of a recipe, on one thread if `serial`; returns DONE, NO_MEMORY or FAILED."""
+def do_steps(recipe: int, bases: int, most: int) -> int:
+    """Do the steps of a recipe on at most so many threads; returns DONE, NO_MEMORY or FAILED."""
     size, block = word(recipe, R_WORK), 0
     if size:
         block = allocate(size + 64)
@@ -165,8 +169,8 @@ def do_steps(recipe: int, bases: int, serial: int) -> int:
             )
         )
         kernel, job, items = word(step, S_KERNEL), word(step, S_JOB), word(step, S_ITEMS)
-        threads = word(step, S_THREADS)
-        if threads > 1 and serial == 0:
+        threads = min(word(step, S_THREADS), most)
+        if threads > 1:
             call(word(recipe, R_SPREAD), job, operands, kernel, items, threads)
         else:
             call(kernel, job, operands, 0, items, 0)

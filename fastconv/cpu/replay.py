@@ -1,4 +1,4 @@
-"""Small calls again: all launches of a call, laid down as a recipe, by one compiled function.
+"""Calls again: all their launches, laid down as a recipe, by one compiled function.
 
 What Python does between two launches takes longer than many a small kernel: a gradient of a tiny
 weight took 56 us that way and takes 19 as a recipe (Zen 3, 2026-11).
@@ -13,15 +13,18 @@ import numba
 import numpy as np
 
 from .compile import OPTIONS, cached, compiled
-from .memory import POINTER_AT, address_of, array_at, handle, word, words_of
-from .program import Program, Unwritten
+from .launch import share_out
+from .memory import POINTER_AT, address_of, array_at, handle, set_word, word, words_of
+from .program import Notes, Program, Unwritten
 from .recipe import (
     DONE,
+    R_SPREAD,
     R_STEPS,
     R_STEPS_AT,
     R_WORDS,
     R_WORK,
     R_WORK_BASE,
+    SPREADING,
     do_steps,
     step_words,
 )
@@ -58,16 +61,32 @@ def _replay(recipe: int, pointer_at: int, a: int, b: int, c: int, d: int) -> int
     )
 
 
+@cached
+@numba.njit(**OPTIONS)
+def _replay_many(recipe: int, pointer_at: int, bases: int, count: int, threads: int) -> int:
+    for i in range(count):
+        set_word(bases, i, _pointed(word(bases, i), pointer_at))
+    return do_steps(recipe, bases, threads)
+
+
+def _recipe(program: Program, arrays: int) -> np.ndarray:
+    """The words of a recipe that has steps only."""
+    steps = step_words(program, arrays)
+    w = np.array([*[0] * R_WORDS, *steps], np.int64)
+    w[R_STEPS_AT], w[R_STEPS] = R_WORDS, len(program.steps)
+    w[R_WORK], w[R_WORK_BASE] = program.work_bytes, arrays
+    if any(step.threads > 1 for step in program.steps):
+        w[R_SPREAD] = SPREADING.address("int64")
+    return w
+
+
 class Replay:
     """The launches of a call on one thread, for all arrays of the same shapes, strides, dtypes."""
 
     def __init__(self, program: Program) -> None:
-        steps = step_words(program, ARRAYS)
         self._program = program  # keeps what the steps point to
-        self._words = w = np.array([*[0] * R_WORDS, *steps], np.int64)
-        w[R_STEPS_AT], w[R_STEPS] = R_WORDS, len(program.steps)
-        w[R_WORK], w[R_WORK_BASE] = program.work_bytes, ARRAYS
-        self._at = address_of(w)
+        self._words = _recipe(program, ARRAYS)
+        self._at = address_of(self._words)
 
     def __call__(self, a: Array, b: Array, c: Array = None, d: Array = None) -> None:
         # Written out: a loop over the arrays takes as long as a small kernel.
@@ -83,17 +102,47 @@ class Replay:
             raise MemoryError(f"no {self._program.work_bytes} bytes of scratch memory")
 
 
+class LongReplay:
+    """The launches of many calls, on as many threads as each was noted with.
+
+    `arrays` are those that are others each time, of the same shapes, strides and dtypes.
+    """
+
+    def __init__(self, notes: Notes, arrays: list[np.ndarray], threads: int) -> None:
+        """Raises Unwritten where no program can say what was noted."""
+        self._program = program = Program(arrays, threads)
+        for steps, arguments in notes:
+            steps(program, *arguments)
+        if program.failures:
+            raise Unwritten
+        self.used, self.kept_bytes = program.used, program.kept_bytes
+        self._words = _recipe(program, len(arrays))
+        self._at = address_of(self._words)
+
+    def __call__(self, arrays: list[np.ndarray]) -> None:
+        bases = np.array([*map(handle, arrays), 0], np.int64)
+        at, count = address_of(bases), len(arrays)
+
+        def replay(threads: int) -> int:
+            return _replay_many(self._at, POINTER_AT, at, count, threads)
+
+        if share_out(replay) != DONE:
+            raise MemoryError(f"no {self._program.work_bytes} bytes of scratch memory")
+
+
+def apart(x: np.ndarray) -> np.ndarray:
+    """The same array as one that nothing else owns: later ones need not overlap others alike."""
+    return array_at(address_of(x), x.shape, x.strides, x.dtype)
+
+
 def replay_of(
     steps: Callable[..., None], engine: Any, arrays: tuple[Array, ...], *more: Any
 ) -> Replay | None:
     """A replay of ``steps(program, engine, *arrays, *more)``, or None if no program can say it."""
-    # In their place arrays of which no two have the same owner: later ones need not overlap alike.
-    apart = [
-        None if x is None else array_at(address_of(x), x.shape, x.strides, x.dtype) for x in arrays
-    ]
-    program = Program([np.empty(0) if x is None else x for x in apart], 1)
+    stand_ins = [None if x is None else apart(x) for x in arrays]
+    program = Program([np.empty(0) if x is None else x for x in stand_ins], 1)
     try:
-        steps(program, engine, *apart, *more)
+        steps(program, engine, *stand_ins, *more)
     except Unwritten:
         return None
     return None if program.failures else Replay(program)

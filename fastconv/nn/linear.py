@@ -12,6 +12,7 @@ from fastconv import grad
 from fastconv.arguments import Size, as_int
 from fastconv.cpu.compile import name_of
 from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in_lockstep
+from fastconv.cpu.program import noted, unwritten
 from fastconv.device import cuda
 from fastconv.nn import init
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
@@ -104,7 +105,7 @@ class Linear(Layer):
         """As `backward`, from a gradient in lockstep."""
         self.weight.add_gradient(engine.weight_gradient(x, gradient))
         if self.bias is not None:
-            self.bias.add_gradient(np.add.reduce(gradient.T, axis=1))
+            self.bias.add_gradient(engine.bias_gradient(gradient))
         return engine.input_gradient(self.weight.data, gradient) if input_gradient else None
 
     def output_shape(self, input_shape: Size) -> Size:
@@ -128,6 +129,13 @@ class Linear(Layer):
         """The constructor's arguments as `repr` shows them."""
         ending = "" if self.bias is not None else ", bias=False"
         return f"{self.in_features}, {self.out_features}{ending}"
+
+
+def _reshaped(x: Array, shape: Size) -> Array:
+    result = x.reshape(shape)
+    if type(x) is np.ndarray and not np.may_share_memory(result, x):
+        noted(unwritten)  # a copy
+    return result
 
 
 class Flatten(Layer):
@@ -158,12 +166,12 @@ class Flatten(Layer):
 
     def forward(self, x: Array) -> Array:
         """The same values in fewer axes."""
-        return self.remember(x.reshape(self.output_shape(x.shape)), x.shape)
+        return self.remember(_reshaped(x, self.output_shape(x.shape)), x.shape)
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """See `Layer.backward`."""
         (shape,) = self.recall(gradient)
-        return gradient.reshape(shape) if input_gradient else None
+        return _reshaped(gradient, shape) if input_gradient else None
 
     def output_shape(self, input_shape: Size) -> Size:
         """The shape with the axes from `start_dim` to `end_dim` joined."""

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv.device import cuda
 from fastconv.nn.activation import ReLU
 from fastconv.nn.layer import Array, Layer
+from fastconv.nn.passes import Passes
 from fastconv.nn.pooling import MaxPool1d, MaxPool2d, MaxPool3d
 from fastconv.nn.summary import Row, Signal, Size
 
@@ -84,8 +85,10 @@ class Sequential(Layer):
     # While a training is profiled: what takes the times, and what the names of layers begin with.
     profile: tuple[Any, str] | None = None
     # Layers whose work another one did in the last forward pass: a ReLU of a maximum.
-    _absorbed: set[Layer] | None = None
-    transient = ("_saved", "_absorbed")
+    absorbed: set[Layer] | None = None
+    # Both passes for batches like the last ones, done without the layers.
+    _passes: Passes | None = None
+    transient = ("_saved", "absorbed", "_passes")
 
     def __init__(self, *layers: Layer, **named_layers: Layer) -> None:
         self._layers: dict[str, Layer] = {str(index): layer for index, layer in enumerate(layers)}
@@ -101,6 +104,13 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:
         """The layers' forward passes, first to last."""
+        if self._passes is None:
+            self._passes = Passes(self)
+        output = None if self.profile else self._passes.forward(x)
+        return self.forward_by_layers(x) if output is None else output
+
+    def forward_by_layers(self, x: Array) -> Array:
+        """As `forward`, one layer after the other."""
         absorbed: set[Layer] = set()
         order = self._order()
         for (name, layer), (_, following) in zip(order, [*order[1:], ("", None)]):
@@ -113,7 +123,7 @@ class Sequential(Layer):
                     x = self._timed(name, layer, False, layer.forward_in_lockstep, engine, x)
                     continue
             x = self._timed(name, layer, False, layer.forward, x)
-        self._absorbed = absorbed
+        self.absorbed = absorbed
         return x
 
     def _order(self) -> list[tuple[str, Layer]]:
@@ -145,10 +155,18 @@ class Sequential(Layer):
         Without `input_gradient` it stops at the first layer that has parameters, whose input
         gradient is not computed either. See `Layer.backward`.
         """
+        if self._passes is not None and self.profile is None:
+            done = self._passes.backward(gradient, input_gradient)
+            if done is not None:
+                return done[0]
+        return self.backward_by_layers(gradient, input_gradient)
+
+    def backward_by_layers(self, gradient: Array, input_gradient: bool) -> Array | None:
+        """As `backward`, one layer after the other."""
         layers = self._order()
         stop = 0 if input_gradient else self._first_trained(layers)
         flowing: Any = gradient
-        absorbed = self._absorbed or set()
+        absorbed = self.absorbed or set()
         for name, layer in reversed(layers[stop + 1 :]):
             if layer in absorbed:
                 continue
