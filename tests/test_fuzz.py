@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fuzz import worker
+from fuzz.bounds import Expected, differs
 from fuzz.chances import Call
 from fuzz.draw import draw
-from fuzz.expect import Expected, differs
 from fuzz.nopython import compiles
 from fuzz.operands import EVERY_LAYOUT, Operand
 from fuzz.worker import judge

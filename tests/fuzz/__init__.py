@@ -9,7 +9,8 @@ A call is written as source text, which is what is run and what is printed when 
     draw       any call, mistaken or not
     nopython   calls in compiled code
     epilogues  functions for the sums of convolutions
-    expect     what a call should give, by `fastconv.reference`
+    bounds     an expected result, by how much it may be missed, and whether it was
+    expect     what each door should give, by `fastconv.reference`
     worker     runs calls of a seed one by one and holds them against what is expected
     __main__   starts workers, and another one after a crash or a hang
 """

@@ -1,11 +1,11 @@
-"""What a call should give: the reference's answer, and by how much it may be missed."""
+"""What each door should give: the reference's answer, within the bounds of its rounding."""
 
 from __future__ import annotations
 
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from conv_cases import ROUNDING
@@ -15,54 +15,26 @@ from fastconv.arguments import as_sizes
 from fastconv.choose import plan_conv
 from fastconv.geometry import AdaptiveGeometry, ConvGeometry, PoolGeometry
 
+from .bounds import (
+    Expected,
+    Unjudged,
+    array_of,
+    common_dtype,
+    exact,
+    loosely,
+    rounded,
+    unit,
+    wide,
+)
 from .epilogues import SLOPES
-from .operands import Operand, widest
+from .operands import Operand
 
 Arguments = dict[str, Any]
 GEOMETRY = ("stride", "padding", "dilation", "groups", "padding_mode", "output_padding")
-# Relative errors of functions beyond sums of products.
-LOOSE = {"float16": 4e-3, "float32": 5e-6, "float64": 1e-13, "complex64": 5e-6, "complex128": 1e-13}
-
-
-class Unjudged(Exception):
-    """The reference has no answer, or would take too long."""
-
-
-class Expected(NamedTuple):
-    """Values in the widest dtype, the dtype of the result, and the largest error of each value."""
-
-    values: np.ndarray
-    dtype: np.dtype
-    error: Any = 0
-    activation: str | None = None
-    spreads: bool = False  # whether a NaN of the input may reach more than its windows
-
-
-def _array(value: Any) -> np.ndarray:
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("masked")
-    return value.before if isinstance(value, Operand) else np.asarray(value)
-
-
-def _wide(value: Any) -> np.ndarray:
-    return widest(_array(value))
-
-
-def _dtype(*values: Any) -> np.dtype:
-    return np.result_type(*(_array(value).dtype.newbyteorder("=") for value in values))
 
 
 def _lift(x: np.ndarray, batched: bool) -> np.ndarray:
     return x if batched else x[None]
-
-
-def _exact(*values: Any) -> bool:
-    return all(not isinstance(v, Operand) or v.exact for v in values)
-
-
-def _unit(dtype: np.dtype) -> float:
-    """Half a unit in the last place of 1."""
-    return float(np.finfo(np.float32 if dtype == np.float16 else dtype).eps) / 2
 
 
 # --- Convolution ---
@@ -81,16 +53,16 @@ def _sums(
 ) -> Expected:
     """One of the three operations, with bias and activation, and the bound of its error."""
     lone = not geometry.batched
-    a, b = _wide(source), _wide(other)
+    a, b = wide(source), wide(other)
     a = a[None] if lone else a
     if operation == "weight_gradient" and lone:
         b = b[None]
-    dtype = _dtype(source, other)
+    dtype = common_dtype(source, other)
     with np.errstate(all="ignore"):
         values = _operation(geometry, operation, a, b)
     bias = given.get("bias")
     if bias is not None:
-        values = values + _wide(bias).reshape(-1, *(1,) * (values.ndim - 2))
+        values = values + wide(bias).reshape(-1, *(1,) * (values.ndim - 2))
     algorithm, activation = given.get("algorithm", "auto"), given.get("activation")
     error: Any = 0
     spreads = False
@@ -107,26 +79,26 @@ def _sums(
         )
         factor = ROUNDING.get(decision.algorithm)
         spreads = factor is not None and not np.isfinite(a).all()
-        if factor is not None or not _exact(source, other):
+        if factor is not None or not exact(source, other):
             terms = _operation(geometry, operation, abs(a), abs(b))
             if bias is not None:
-                terms = terms + abs(_wide(bias)).reshape(-1, *(1,) * (values.ndim - 2))
+                terms = terms + abs(wide(bias)).reshape(-1, *(1,) * (values.ndim - 2))
             if factor is None:
-                error = (_count(geometry, operation) + 4) * _unit(dtype) * terms
+                error = (_count(geometry, operation) + 4) * unit(dtype) * terms
             else:
                 scale = terms[np.isfinite(terms)].max(initial=0)
                 if decision.algorithm == "fourier":  # every product of a tile rounds all of it
                     scale = max(scale, _largest(a) * _largest(b))
                 # Half as much again for machines that cannot fuse multiply-adds.
-                error = 1.5 * factor * 2 * _unit(dtype) * scale + 0 * terms
+                error = 1.5 * factor * 2 * unit(dtype) * scale + 0 * terms
     if lone and operation != "weight_gradient":
         values, error = values[0], error[0] if np.ndim(error) else error
     epilogue = given.get("epilogue")
     if epilogue is not None:
         arguments, slope = given.get("epilogue_args", ()), SLOPES[epilogue]
         if np.any(error):  # what the function itself rounds
-            most = 1 + sum(_largest(_wide(x)) for x in arguments)
-            error = slope * error + 4 * _unit(dtype) * (slope * abs(values) + most)
+            most = 1 + sum(_largest(wide(x)) for x in arguments)
+            error = slope * error + 4 * unit(dtype) * (slope * abs(values) + most)
         values = _after(epilogue, values, arguments, not lone)
     return Expected(values, dtype, error, activation, spreads)
 
@@ -135,7 +107,7 @@ def _after(epilogue: Any, sums: np.ndarray, arguments: Any, axis: int) -> np.nda
     """A function of each sum, and of numbers of each channel, which are on an axis, or cell."""
     shape = (-1, *(1,) * (sums.ndim - axis - 1))
     others = [
-        _wide(x).reshape(shape if np.ndim(_array(x)) == 1 < sums.ndim else sums.shape)
+        wide(x).reshape(shape if np.ndim(array_of(x)) == 1 < sums.ndim else sums.shape)
         for x in arguments
     ]
     return np.vectorize(epilogue.py_func, otypes=[sums.dtype])(sums, *others)
@@ -170,7 +142,7 @@ def _options(given: Arguments) -> Arguments:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    return _array(value).shape
+    return array_of(value).shape
 
 
 def _conv(rank: int, given: Arguments) -> Expected:
@@ -186,7 +158,7 @@ def _plan(given: Arguments) -> Expected:
     if _shape(given["x"]) != g.input_shape[not g.batched :]:
         raise ValueError("x")
     found = _sums(g, "forward", given["x"], w, given)
-    return found._replace(dtype=_dtype(w))
+    return found._replace(dtype=common_dtype(w))
 
 
 def _transposed(rank: int, given: Arguments) -> Expected:
@@ -209,13 +181,13 @@ def _conv_weight(rank: int, given: Arguments) -> Expected:
 
 def _conv_bias(rank: int, given: Arguments) -> Expected:
     dy = given["grad_output"]
-    x, dtype = _wide(dy), _dtype(dy)
+    x, dtype = wide(dy), common_dtype(dy)
     x = x[None] if x.ndim == rank + 1 else x
     axes = tuple(a for a in range(x.ndim) if a != 1)
     count = x.size // max(x.shape[1], 1)
     error = 0.0
-    if not _exact(dy):
-        error = count * 2 * _unit(dtype) * abs(x).sum(axis=axes)
+    if not exact(dy):
+        error = count * 2 * unit(dtype) * abs(x).sum(axis=axes)
     return Expected(x.sum(axis=axes), dtype, error)
 
 
@@ -230,16 +202,10 @@ def _pooling(rank: int, shape: Any, given: Arguments) -> Any:
     return PoolGeometry.sliding("fuzz", rank, shape, given["kernel_size"], **options)
 
 
-def _loose(values: np.ndarray, dtype: np.dtype, scale: Any = None) -> Expected:
-    """Values that may be missed by a few units, of themselves or of `scale`."""
-    size = abs(values) if scale is None else scale
-    return Expected(values, dtype, LOOSE[str(dtype)] * size)
-
-
 def _pool(kind: str, rank: int, given: Arguments) -> Any:
     operand = given["input"]
     g = _pooling(rank, _shape(operand), given)
-    x, dtype = _lift(_wide(operand), g.batched), _dtype(operand)
+    x, dtype = _lift(wide(operand), g.batched), common_dtype(operand)
     with np.errstate(all="ignore"):
         if "max" in kind:
             if dtype == np.uint64:
@@ -255,7 +221,7 @@ def _pool(kind: str, rank: int, given: Arguments) -> Any:
                 values = reference.max_pool(g, abs(x))[0]
             else:
                 values = reference.lp_pool(g, x, norm)
-            return _loose(values if g.batched else values[0], dtype)
+            return loosely(values if g.batched else values[0], dtype)
         settings = (given.get("count_include_pad", True), given.get("divisor_override"))
         if "adaptive" in kind:
             settings = (False, None)
@@ -263,19 +229,19 @@ def _pool(kind: str, rank: int, given: Arguments) -> Any:
         scale = reference.avg_pool(g, abs(x), *settings)
     if not g.batched:
         values, scale = values[0], scale[0]
-    return _loose(values, dtype, scale)
+    return loosely(values, dtype, scale)
 
 
 def _pool_gradient(kind: str, rank: int, given: Arguments) -> Expected:
     operand = given["grad_output"]
-    dy, dtype = _wide(operand), _dtype(operand)
+    dy, dtype = wide(operand), common_dtype(operand)
     if "max" in kind:
         shape = given["input_size"]
         batched = len(shape) == rank + 2
-        places = _wide(given["indices"])
+        places = wide(given["indices"])
         values = reference.max_pool_input(_lift(dy, batched), _lift(places, batched), shape[-rank:])
         values = values if batched else values[0]
-        return _rounded(values, dtype, operand)
+        return rounded(values, dtype, operand)
     shape = given["input_size"] if kind != "lp" else _shape(given["input"])
     if kind == "adaptive_avg":
         g = AdaptiveGeometry.adaptive("fuzz", rank, shape, dy.shape[-rank:])
@@ -285,12 +251,12 @@ def _pool_gradient(kind: str, rank: int, given: Arguments) -> Expected:
         settings = (given.get("count_include_pad", True), given.get("divisor_override"))
     gradient = _lift(dy, g.batched)
     if kind == "lp":
-        x, y = (_lift(_wide(given[name]), g.batched) for name in ("input", "output"))
+        x, y = (_lift(wide(given[name]), g.batched) for name in ("input", "output"))
         terms = np.where(y == 0, 0, gradient)
         norm, safe = float(given["norm_type"]), np.where(y == 0, 1, y)
         if norm == math.inf or norm > 1e3:  # whose powers are beyond all numbers
             raise Unjudged
-        dtype = _dtype(operand, given["input"], given["output"])
+        dtype = common_dtype(operand, given["input"], given["output"])
         values = reference.lp_pool_input(g, x, safe, terms, norm)
         scale = reference.lp_pool_input(g, abs(x), abs(safe), abs(terms), norm)
     else:
@@ -298,19 +264,12 @@ def _pool_gradient(kind: str, rank: int, given: Arguments) -> Expected:
         scale = reference.avg_pool_input(g, abs(gradient), *settings)
     if not g.batched:
         values, scale = values[0], scale[0]
-    return _loose(values, dtype, 4 * scale)
-
-
-def _rounded(values: np.ndarray, dtype: np.dtype, *operands: Any) -> Expected:
-    """Exact sums, or nearly."""
-    if dtype.kind in "iu" or _exact(*operands):
-        return Expected(values, dtype)
-    return Expected(values, dtype, LOOSE[str(dtype)] * 20)
+    return loosely(values, dtype, 4 * scale)
 
 
 def _unpool(rank: int, given: Arguments) -> Expected:
     operand = given["input"]
-    x, places = _wide(operand), _wide(given["indices"])
+    x, places = wide(operand), wide(given["indices"])
     batched = x.ndim == rank + 2
     size = given.get("output_size")
     if size is None:
@@ -322,17 +281,17 @@ def _unpool(rank: int, given: Arguments) -> Expected:
         g = ConvGeometry.transposed("fuzz", rank, whole, weight, stride=stride, padding=padding)
         size = g.in_size
     values = reference.max_unpool(_lift(x, batched), _lift(places, batched), tuple(size)[-rank:])
-    return Expected(values if batched else values[0], _dtype(operand))
+    return Expected(values if batched else values[0], common_dtype(operand))
 
 
 def _unpool_gradient(rank: int, given: Arguments) -> Expected:
     operand = given["grad_output"]
-    dy, places = _wide(operand), _wide(given["indices"])
+    dy, places = wide(operand), wide(given["indices"])
     lead = dy.shape[:-rank]
     flat = dy.reshape(*lead, math.prod(dy.shape[-rank:]))
     chosen = places.reshape(*lead, math.prod(places.shape[-rank:]))
     values = np.take_along_axis(flat, chosen, axis=-1).reshape(places.shape)
-    return Expected(values, _dtype(operand))
+    return Expected(values, common_dtype(operand))
 
 
 # --- Columns, borders, matrices ---
@@ -344,13 +303,13 @@ def _sizes(value: Any) -> tuple[int, ...]:
 
 def _unfold(given: Arguments) -> Expected:
     operand = given["input"]
-    size, x = given["kernel_size"], _wide(operand)
+    size, x = given["kernel_size"], wide(operand)
     kernel = _sizes(size) if np.iterable(size) else (size, size)
     rank = len(kernel)
     weight = (1, x.shape[-rank - 1], *kernel)
     g = ConvGeometry.forward("fuzz", rank, x.shape, weight, **_options(given))
     values = reference.unfold(g, _lift(x, g.batched))
-    return Expected(values if g.batched else values[0], _dtype(operand))
+    return Expected(values if g.batched else values[0], common_dtype(operand))
 
 
 def _fold(given: Arguments) -> Expected:
@@ -360,12 +319,12 @@ def _fold(given: Arguments) -> Expected:
     if not any(map(np.iterable, (given["output_size"], given["kernel_size"]))):
         rank = 2
     size, kernel = (n if len(n) == rank else n * rank for n in (size, kernel))
-    x, dtype = _wide(operand), _dtype(operand)
+    x, dtype = wide(operand), common_dtype(operand)
     channels = x.shape[-2] // math.prod(kernel)
     shape = (*x.shape[:-2], channels, *size)
     g = ConvGeometry.forward("fuzz", len(kernel), shape, (1, channels, *kernel), **_options(given))
     values = reference.fold(g, _lift(x, g.batched))
-    return _rounded(values if g.batched else values[0], dtype, operand)
+    return rounded(values if g.batched else values[0], dtype, operand)
 
 
 def _pairs(pad: Any, rank: int) -> tuple[tuple[int, int], ...]:
@@ -376,15 +335,17 @@ def _pairs(pad: Any, rank: int) -> tuple[tuple[int, int], ...]:
 
 def _pad(given: Arguments, gradient: bool) -> Expected:
     operand = given["grad_output" if gradient else "input"]
-    x, mode = _wide(operand)[None, None], given.get("mode", "constant")
+    x, mode = wide(operand)[None, None], given.get("mode", "constant")
     if x.size == 0:
         raise Unjudged
     mode = "zeros" if mode == "constant" else mode
     pairs = _pairs(given["pad"], x.ndim - 2)
     if gradient:
         values = reference.pad_gradient(x, pairs, mode)
-        return _rounded(values[0, 0], _dtype(operand), operand)
-    return Expected(reference.pad(x, pairs, mode, given.get("value") or 0)[0, 0], _dtype(operand))
+        return rounded(values[0, 0], common_dtype(operand), operand)
+    return Expected(
+        reference.pad(x, pairs, mode, given.get("value") or 0)[0, 0], common_dtype(operand)
+    )
 
 
 def _dense(kind: str, given: Arguments) -> Expected:
@@ -394,7 +355,7 @@ def _dense(kind: str, given: Arguments) -> Expected:
         "linear_weight": ("input", "grad_output"),
     }[kind]
     one, two = (given[name] for name in names)
-    a, b, dtype = _wide(one), _wide(two), _dtype(one, two)
+    a, b, dtype = wide(one), wide(two), common_dtype(one, two)
 
     def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if kind == "linear":
@@ -407,11 +368,11 @@ def _dense(kind: str, given: Arguments) -> Expected:
     values = product(a, b)
     bias = given.get("bias")
     if bias is not None:
-        values = values + _wide(bias)
+        values = values + wide(bias)
     error: Any = 0
-    if not _exact(one, two):
-        terms = product(abs(a), abs(b)) + (0 if bias is None else abs(_wide(bias)))
-        error = 4 * (a.size + 4) * _unit(dtype) * terms
+    if not exact(one, two):
+        terms = product(abs(a), abs(b)) + (0 if bias is None else abs(wide(bias)))
+        error = 4 * (a.size + 4) * unit(dtype) * terms
     return Expected(values, dtype, error)
 
 
@@ -447,36 +408,3 @@ def _expected(door: str, given: Arguments) -> Any:
     if name.startswith("max_unpool"):
         return (_unpool_gradient if gradient else _unpool)(rank, given)
     return (_pool_gradient if gradient else _pool)(kind, rank, given)
-
-
-def differs(result: Any, wanted: Expected) -> str | None:
-    """How a result differs from what is expected, or None."""
-    if not isinstance(result, np.ndarray):
-        return f"the result is {type(result).__name__}, no array"
-    if result.shape != wanted.values.shape or result.dtype != wanted.dtype:
-        return (
-            f"{result.dtype} of shape {result.shape}, expected {wanted.dtype} of shape "
-            f"{wanted.values.shape}"
-        )
-    values, error = wanted.values, wanted.error
-    with np.errstate(all="ignore"):
-        if wanted.activation is not None:
-            values = reference.activation(wanted.activation, values)
-            # No slope is steeper than 1.2; a sum at a kink may fall on either side.
-            error = 1.2 * error + LOOSE[str(wanted.dtype)] * (1 + abs(values))
-            if wanted.activation == "softplus":  # the identity beyond 20
-                error = error + 3e-9
-        if wanted.dtype == np.float16:  # rounded once more
-            error = error + abs(values) * 2**-11 if np.any(error) else 0
-        target = values.astype(wanted.dtype)
-        right = (result == target) | ((result != result) & (target != target))
-        if np.any(error):
-            wide = result.astype(values.dtype)
-            right |= abs(wide - values) <= error + np.zeros_like(values, float)
-        if wanted.spreads:
-            right |= ~np.isfinite(result)
-    if right.all():
-        return None
-    at = tuple(np.argwhere(~right)[0].tolist())
-    wrong = f"{(~right).sum()} of {right.size} values wrong"
-    return f"{wrong}, at {at}: {result[at]!r}, not {target[at]!r}"

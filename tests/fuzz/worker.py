@@ -16,10 +16,11 @@ from numba.core.errors import TypingError
 
 import fastconv
 
+from .bounds import Expected, Unjudged, differs
 from .chances import Call
 from .draw import draw
 from .epilogues import EPILOGUES
-from .expect import Expected, Unjudged, differs, expected
+from .expect import expected
 from .nopython import calls_inside, compiles, nopython, plain
 from .operands import Operand, Out
 
