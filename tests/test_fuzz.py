@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import worker
+from fuzz import convolutions, nopython, worker
 from fuzz.bounds import Expected, differs
-from fuzz.chances import Call
+from fuzz.chances import Call, Chances
 from fuzz.draw import draw
 from fuzz.nopython import compiles
 from fuzz.operands import EVERY_LAYOUT, Operand
@@ -35,6 +35,7 @@ def test_two_thousand_calls():
     assert status == 0, said
     outcomes = json.loads(said.splitlines()[-1])["outcomes"]
     assert outcomes["right"] > 1000 and outcomes["refused"] > 300
+    assert outcomes["inside njit"] > 150
 
 
 def test_a_call_depends_on_its_number_alone():
@@ -42,6 +43,20 @@ def test_a_call_depends_on_its_number_alone():
     assert len({draw(3, i).door for i in range(200)}) > 30
     scripts = "".join(draw(3, i).script() for i in range(200))
     assert "nopython(" in scripts and "epilogue=EPILOGUES[" in scripts
+
+
+def test_calls_of_one_form_share_a_compiled_function(monkeypatch):
+    """They differ in sizes, numbers, memory and contents."""
+    made = {}
+    monkeypatch.setattr(nopython, "made", made)
+    monkeypatch.setattr(nopython, "_function", lambda *what: what)
+    calls = [convolutions.conv(Chances(1, i, form=(4,))) for i in range(30)]
+    assert len({call.source() for call in calls}) == 30
+    inside = 0
+    for call in calls:
+        given = {n: eval(text, dict(worker.NAMES)) for n, text in call.arguments.items()}
+        inside += compiles(call.door, **{n: worker._arrays(value) for n, value in given.items()})
+    assert inside > 20 and len(made) == 1
 
 
 def test_a_call_is_made_in_compiled_code():

@@ -41,10 +41,19 @@ class Call:
 
 
 class Chances:
-    """Random choices of everything; what is drawn depends on the seed alone."""
+    """Random choices of everything; what is drawn depends on the seed alone.
 
-    def __init__(self, *seed: int) -> None:
+    What compiled code would depend on, the *form* of a call, has a seed of its own: calls of one
+    form differ in sizes, numbers, memory and contents only.
+    """
+
+    def __init__(self, *seed: int, form: tuple[int, ...] | None = None) -> None:
         self.random = np.random.default_rng(seed)
+        self._form = seed if form is None else form
+
+    def form(self, about: str) -> Chances:
+        """Choices about one thing that compiled code depends on, the same whenever asked for."""
+        return Chances(*self._form, *about.encode())
 
     def chance(self, probability: float) -> bool:
         """Whether something happens."""
@@ -67,9 +76,14 @@ class Chances:
     def dtype(self, kinds: str = "fic") -> str:
         """An element type of one of the kinds: f real, i integer, c complex."""
         names = [n for n in (*FLOATS, *INTEGERS) if np.dtype(n).kind.replace("u", "i") in kinds]
-        if "f" in kinds and self.chance(0.7):
-            return self.one("float32", "float32", "float64")
-        return self.one(*names)
+        form = self.form("dtype")
+        if "f" in kinds and form.chance(0.7):
+            return form.one("float32", "float32", "float64")
+        return form.one(*names)
+
+    def batch(self, *sizes: int) -> tuple[int, ...]:
+        """The axis of images, or no such axis."""
+        return () if self.form("batch").chance(0.2) else (self.one(*sizes),)
 
     def contents(self, dtype: str, specials: bool = False) -> str:
         """What an array of `dtype` may hold."""
@@ -102,10 +116,15 @@ class Chances:
         """An array for the result as text."""
         return f"Out({shape}, {dtype!r}, {self.one(*LAYOUTS)!r}, {channels})"
 
+    def placed(self, call: Call, shape: tuple[int, ...], dtype: str, channels: int = 1) -> Call:
+        """The call, perhaps with an array for its result."""
+        if self.form("out").chance(0.3):
+            call.arguments["out"] = self.out(shape, dtype, channels)
+        return call
+
     def running(self, call: Call, shape: tuple[int, ...], dtype: str, channels: int = 1) -> Call:
         """The call with the options of how it is run."""
-        if self.chance(0.3):
-            call.arguments["out"] = self.out(shape, dtype, channels)
-        if self.chance(0.4):
+        call = self.placed(call, shape, dtype, channels)
+        if self.form("threads").chance(0.4):
             call.arguments["threads"] = str(self.number(1, 4))
         return call

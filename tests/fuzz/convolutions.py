@@ -13,6 +13,7 @@ from .epilogues import EPILOGUES
 
 # Channels, outputs and rows that fill vectors of 2 to 16 lanes, or blocks of two.
 WHOLE = (4, 8, 16, 16, 32, 32, 48, 64)
+MODES = ("zeros", "zeros", "zeros", "reflect", "replicate", "circular")
 # Kinds of convolutions that are drawn often, and algorithms that they are likely to reach.
 KINDS: dict[str, tuple[str, ...]] = {
     "any": tuple(row.name for row in ALGORITHMS),
@@ -36,9 +37,10 @@ class Problem(NamedTuple):
 def _padding(d: Chances, rank: int, kernel: tuple[int, ...], mode: str) -> Any:
     if mode != "zeros":
         return d.numbers(rank, 0, 2)
-    if d.chance(0.2):
+    form = d.form("named padding")
+    if form.chance(0.2):
         names = ["valid", "same", "same_lower", "full"] + ["causal"] * (rank == 1)
-        return d.one(*names)
+        return form.one(*names)
     if d.chance(0.2):  # so that input gradients meet no border
         return tuple((k + d.number(-1, 2), k + d.number(-1, 2)) for k in kernel)
     if d.chance(0.2):
@@ -47,21 +49,21 @@ def _padding(d: Chances, rank: int, kernel: tuple[int, ...], mode: str) -> Any:
     return d.one(0, 1, d.number(0, 4), d.numbers(rank, 0, 3))
 
 
-def conv_problem(d: Chances) -> Problem:
+def conv_problem(d: Chances, modes: tuple[str, ...] = MODES) -> Problem:
     """Any of them."""
+    rank = d.form("rank").one(1, 2, 2, 2, 3, 3)
+    kind = d.form("kind").one("any", "any", *KINDS)
+    mode = d.form("mode").one(*modes)
     while True:
-        rank = d.one(1, 2, 2, 2, 3, 3)
-        kind = d.one("any", "any", *KINDS)
         groups, c, k = _channels(d, kind)
         kernel = _kernel(d, kind, rank)
-        mode = d.one("zeros", "zeros", "zeros", "reflect", "replicate", "circular")
         options: dict[str, Any] = {}
         odd = 0.1 if kind in ("filter", "plane") else 0.5  # those slide one cell at a time
-        if d.chance(odd):
+        if d.form("stride").chance(odd):
             options["stride"] = d.axes(rank, 1, d.one(2, 3, 9))
-        if d.chance(0.6):
+        if d.form("padding").chance(0.6):
             options["padding"] = _padding(d, rank, kernel, mode)
-        if d.chance(0.6 * odd):
+        if d.form("dilation").chance(0.6 * odd):
             options["dilation"] = d.axes(rank, 1, d.one(2, 3, 7))
         if groups > 1:
             options["groups"] = groups
@@ -71,7 +73,7 @@ def conv_problem(d: Chances) -> Problem:
         size = d.numbers(rank, 1, d.one(longest, longest // 2))
         if d.chance(0.02):
             size = tuple(n * {1: 40, 2: 5, 3: 2}[rank] for n in size)
-        batch = d.one((), (0,), (1,), (2,), (5,))
+        batch = d.batch(0, 1, 2, 5)
         x, w = (*batch, groups * c, *size), (groups * k, c, *kernel)
         wanted = d.one(None, "rows of the input", "rows of the output")
         try:
@@ -124,9 +126,10 @@ def _kernel(d: Chances, kind: str, rank: int) -> tuple[int, ...]:
 def _finished(d: Chances, call: Call, problem: Problem) -> Call:
     """The call with the options of the problem and an algorithm."""
     call.arguments |= {name: repr(value) for name, value in problem.options.items()}
-    if d.chance(0.7):
-        kind = d.one("any", problem.kind)
-        call.arguments["algorithm"] = repr(d.one(*KINDS[kind]))
+    form = d.form("algorithm")
+    if form.chance(0.7):
+        kind = form.one("any", problem.kind)
+        call.arguments["algorithm"] = repr(form.one(*KINDS[kind]))
     return call
 
 
@@ -140,7 +143,7 @@ def _pair(d: Chances, first: tuple[int, ...], second: tuple[int, ...], at: int) 
 
 
 def _biased(d: Chances, call: Call, channels: int, dtype: str) -> None:
-    if d.chance(0.5):
+    if d.form("bias").chance(0.5):
         call.arguments["bias"] = d.operand((channels,), dtype, channels=0)
 
 
@@ -148,11 +151,12 @@ def _after(d: Chances, call: Call, shape: tuple[int, ...], dtype: str, channels:
     """Something that is done with each sum; `shape` and axis of channels of the result."""
     if dtype not in ("float32", "float64"):
         return
-    if d.chance(0.2):
+    form = d.form("after")
+    if form.chance(0.2):
         names = [name for name in ACTIVATIONS if name]
-        call.arguments["activation"] = repr(d.one(*names))
-    elif d.chance(0.2):
-        name = d.one(*EPILOGUES)
+        call.arguments["activation"] = repr(form.one(*names))
+    elif form.chance(0.2):
+        name = form.one(*EPILOGUES)
         call.arguments["epilogue"] = f"EPILOGUES[{name!r}]"
         each = d.operand((shape[channels],), dtype, channels=0)
         like = d.operand(shape, dtype, channels=channels)
@@ -193,13 +197,11 @@ def plan(d: Chances) -> Call:
 def conv_transpose(d: Chances) -> Call:
     """conv_transpose1d, conv_transpose2d, conv_transpose3d."""
     while True:
-        problem = conv_problem(d)
+        problem = conv_problem(d, modes=("zeros",))
         _, rank, x, w, options = problem
-        if "padding_mode" in options:
-            continue
         forward = ConvGeometry.forward("fuzz", rank, x, w, **options)
         shape = forward.output_shape[not forward.batched :]
-        if d.chance(0.3) and not isinstance(options.get("padding"), str):
+        if d.form("output_padding").chance(0.3) and not isinstance(options.get("padding"), str):
             options["output_padding"] = d.axes(rank, 0, 2)
         try:
             g = ConvGeometry.transposed("fuzz", rank, shape, w, **options)
@@ -222,7 +224,7 @@ def conv_gradient(d: Chances) -> Call:
     g = ConvGeometry.forward("fuzz", rank, x, w, **options)
     at = len(x) - rank - 1
     dy = g.output_shape[1 - at :]
-    kind = d.one(*["input", "weight"] * 3, "bias")
+    kind = d.form("of").one(*["input", "weight"] * 3, "bias")
     door = f"grad.conv{rank}d_{kind}"
     if kind == "bias":
         dtype = d.dtype()

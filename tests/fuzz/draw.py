@@ -24,6 +24,8 @@ MAKERS: tuple[Callable[[Chances], Call], ...] = (
     matrices.border,
     matrices.dense,
 )
+# So many forms have all calls in compiled code, for each is compiled anew.
+FORMS = 60
 # Options that a mistaken call gets although it may have no such argument.
 EXTRA = (
     *("stride", "padding", "dilation", "groups", "bias", "mode", "out", "threads", "algorithm"),
@@ -34,8 +36,11 @@ EXTRA = (
 def draw(*seed: int) -> Call:
     """The call of a seed, which depends on that alone."""
     d = Chances(*seed)
-    call: Call = d.one(*MAKERS)(d)
-    call.nopython = d.chance(0.3)
+    nopython = d.chance(0.3)
+    if nopython:
+        d = Chances(*seed, form=(*seed[:-1], d.number(1, FORMS)))
+    call: Call = d.form("door").one(*MAKERS)(d)
+    call.nopython = nopython
     if d.chance(0.3):
         call.fits = False
         if d.chance(0.15):

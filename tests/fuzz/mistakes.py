@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .chances import Chances
+from .operands import FLOATS, INTEGERS
 
 # Sizes between a million and 2**31 are left out: those calls may be right, and take minutes.
 MISTAKES = (
@@ -34,7 +35,7 @@ def mistake(d: Chances, text: str) -> str:
             return f"{owner}({tuple(sizes)}{rest}".replace("'list'", "'first'")
         if d.chance(0.3):
             named = text.split("'")[1]
-            return text.replace(named, d.dtype(), 1)
+            return text.replace(named, d.one(*FLOATS, *INTEGERS), 1)
         shape = f"({shape})"
         return d.one(
             f"np.ones({shape}, bool)",

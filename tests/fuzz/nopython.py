@@ -61,13 +61,15 @@ def _compiled(door: str, given: dict[str, Any]) -> tuple[Callable[..., Any], lis
     """The function for a call, and the values that it takes."""
     if door not in RULES:
         raise Uncompiled
-    rank = next((int(n) for n in door if n.isdigit()), 0)
-    convolves = rank and "conv" in door and "bias" not in door
+    size = given.get("kernel_size")
+    rank = next((int(n) for n in door if n.isdigit()), len(size) if isinstance(size, tuple) else 0)
+    convolves = "conv" in door and "bias" not in door
+    pairs = bool(rank) and (convolves or door in ("unfold", "fold"))
     if convolves:
         given = {**DEFAULTS, **given}
     kinds, values, constants = [], [], {}
     for name, value in given.items():
-        simple = _regular(name, value, rank, bool(convolves))
+        simple = _regular(name, value, rank, pairs)
         if simple is None or isinstance(simple, (str, bool, numba.core.dispatcher.Dispatcher)):
             constants[name] = simple
         else:
@@ -81,12 +83,14 @@ def _compiled(door: str, given: dict[str, Any]) -> tuple[Callable[..., Any], lis
     return made[key], values
 
 
-def _regular(name: str, value: Any, rank: int, convolves: bool) -> Any:
+def _regular(name: str, value: Any, rank: int, pairs: bool) -> Any:
     """A value in the spelling that others of its argument share."""
     if isinstance(value, (bool, str)) or value is None or callable(value):
         return value
     if isinstance(value, np.ndarray) and value.ndim:
-        if value.dtype not in ("f4", "f8") or not value.flags.aligned or not value.dtype.isnative:
+        if value.dtype not in ("f4", "f8", "i4", "i8"):
+            raise Uncompiled
+        if not value.flags.aligned or not value.dtype.isnative:
             raise Uncompiled
         return value
     if name == "norm_type" and isinstance(value, (int, float)):
@@ -105,7 +109,7 @@ def _regular(name: str, value: Any, rank: int, convolves: bool) -> Any:
         raise Uncompiled
     if numbers and rank and (name in EACH_AXIS or name == "padding"):
         value = (value,) * rank
-    if name == "padding" and convolves and all(isinstance(v, int) for v in value):
+    if name == "padding" and pairs and all(isinstance(v, int) for v in value):
         value = tuple((v, v) for v in value)
     return value
 
