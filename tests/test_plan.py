@@ -438,34 +438,38 @@ def test_activation_behind_rows_of_two_phases(name, size):
     assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("algorithm", ["direct", "planar"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activation_of_special_values(name):
-    """NaN stays NaN, and the limits are the reference's."""
-    x = np.array([np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30])
+def test_activation_of_special_values(name, algorithm, channels_last):
+    """NaN stays NaN, and the limits are the reference's, in whole tiles and in their rests."""
+    x = np.resize([np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30], 75).reshape(1, 1, 3, 25)
     with np.errstate(all="ignore"):
         expected = reference.activation(name, x)
-    assert np.isnan(expected[0])
-    result = fastconv.conv1d(x[None, None], np.ones((1, 1, 1)), activation=name)[0, 0]
-    np.testing.assert_allclose(result, expected, rtol=1e-15, atol=0)
+    assert np.isnan(expected[0, 0, 0, 0])
+    x = fastconv.channels_last(x) if channels_last else x
+    result = fastconv.conv2d(x, np.ones((37, 1, 1, 1)), activation=name, algorithm=algorithm)
+    np.testing.assert_allclose(result, np.broadcast_to(expected, result.shape), rtol=1e-15, atol=0)
 
 
 @pytest.mark.parametrize("row", CASES[::9], ids=lambda row: row.name)
-def test_activation_follows_the_bias(row):
-    """Forward, planned and transposed: exact for relu6, whose arguments are small integers."""
+@pytest.mark.parametrize("name, top", [("relu", np.inf), ("relu6", 6)])
+def test_activation_follows_the_bias(row, name, top):
+    """Forward, planned and transposed: exact for those that leave small integers what they are."""
     a = dict(operands(row, "forward"))
     a["bias"] = 4 * a["bias"]  # outputs in padding only are no more than that
     plain = row.run("forward", a)
     assert (plain > 6).any() or not plain.size
-    expected = plain.clip(0, 6)
-    assert np.array_equal(row.run("forward", a, activation="relu6"), expected)
-    planned = fastconv.plan(row.input, a["weight"], a["bias"], **row.options, activation="relu6")
+    expected = plain.clip(0, top)
+    assert np.array_equal(row.run("forward", a, activation=name), expected)
+    planned = fastconv.plan(row.input, a["weight"], a["bias"], **row.options, activation=name)
     assert np.array_equal(planned(a["input"]), expected)
     if row.geometry.padding_mode == "zeros" and "padding" not in row.options:
         door = getattr(fastconv, f"conv_transpose{row.rank}d")
         dy, bias = integers(row.output, 8), integers((row.geometry.in_channels,), 9)
         up = door(dy, a["weight"], bias, **row.options)
-        lit = door(dy, a["weight"], bias, **row.options, activation="relu6")
-        assert np.array_equal(lit, up.clip(0, 6))
+        lit = door(dy, a["weight"], bias, **row.options, activation=name)
+        assert np.array_equal(lit, up.clip(0, top))
 
 
 def test_activations_that_are_not_defined():

@@ -18,6 +18,7 @@ from .job import (
     BLOCKS,
     BOX_COUNT,
     BUFFER_AT,
+    CLIP,
     DEPTH,
     DEPTH_STEP,
     DIRECT,
@@ -34,6 +35,7 @@ from .job import (
     PAIRWISE,
     SOURCE_GROUP,
     STEPS_AT,
+    SUM_LINES,
     SUMS_AT,
     TAP_COUNT,
     TAPS_AT,
@@ -42,10 +44,10 @@ from .job import (
     THREAD_BYTES,
 )
 from .lowering import TARGET
-from .memory import call, copy, prefetch, shift, word, words_of
+from .memory import call, load, prefetch, shift, store, word, words_of
 from .outer import outer, set_steps
 from .pack import axis_of, block_width, enter_box
-from .tiles import outer_wide_ahead, pairwise_narrow, pairwise_wide
+from .tiles import pairwise_narrow, pairwise_wide
 from .unpack import store_run
 
 
@@ -113,7 +115,7 @@ def _block(
     first_channel: int,
 ) -> None:
     """All pixels of a box for one block of output channels."""
-    height, full = word(job, LINES), word(job, BLOCK)
+    height, most, full = word(job, LINES), word(job, SUM_LINES), word(job, BLOCK)
     channel, pixel = word(job, TARGET_CHANNEL), word(axis_of(job, 3), TARGET)
     width = block_width(remaining, full, word(job, LANES))
     sums, steps = work + word(job, SUMS_AT), work + word(job, STEPS_AT)
@@ -122,82 +124,71 @@ def _block(
     in_place = in_place and word(job, EPILOGUE) == 0
     if word(job, EPILOGUE):
         columns = min(width, remaining)
-        begin_block(element, job, parameters, work, height, width, columns, first_channel)
-    for first in range(0, pixels, height):
-        lines = work + word(job, LINES_AT) + 8 * first
-        goals = work + word(job, GOALS_AT) + 8 * first
-        rows, columns = min(height, pixels - first), min(width, remaining)
-        if word(job, FAR):
-            for i in range(height, min(2 * height, pixels - first)):
-                prefetch(element, target, word(goals, i))
-                prefetch(element, target, word(goals, i) + columns - 1)
-        if in_place:
-            _tile(element, job, target, goals, bias, x, lines, rows, weights, width)
-        else:
-            _tile(element, job, sums, steps, bias, x, lines, rows, weights, width)
-            if word(job, ACTIVATION):
-                call(word(job, ACTIVATION), sums, 0, 0, rows * width, 0)
-            if word(job, EPILOGUE):
-                finish(
-                    element,
-                    job,
-                    parameters,
-                    work,
-                    sums,
-                    rows,
-                    width,
-                    columns,
-                    target,
-                    goals,
-                    0,
-                )
-            _store(element, target, goals, pixel, channel, sums, width, rows, columns)
+        rows = min(most, pixels)
+        begin_block(element, job, parameters, work, rows, width, columns, first_channel)
+    lines, goals = work + word(job, LINES_AT), work + word(job, GOALS_AT)
+    if in_place:
+        _tiles(element, job, target, goals, 0, bias, x, lines, pixels, weights, width)
+        return
+    for first in range(0, pixels, most):
+        rows, columns = min(most, pixels - first), min(width, remaining)
+        onward = height * width
+        here, there = lines + 8 * first, goals + 8 * first
+        if channel == 1:
+            for i in range(rows):
+                prefetch(element, target, word(there, i))
+                prefetch(element, target, word(there, i) + columns - 1)
+        _tiles(element, job, sums, steps, onward, bias, x, here, rows, weights, width)
+        if word(job, ACTIVATION):
+            call(word(job, ACTIVATION), sums, 0, 0, rows * width, 0)
+        if word(job, EPILOGUE):
+            finish(
+                element, job, parameters, work, sums, rows, width, columns, target, there, 0
+            )  # fmt: skip
+        _store(element, target, there, pixel, channel, sums, width, rows, columns)
 
 
 @inlined
-def _tile(
+def _tiles(
     element: Any,
     job: int,
     y: int,
     goals: int,
+    onward: int,
     bias: int,
     x: int,
     lines: int,
-    rows: int,
+    pixels: int,
     weights: int,
     width: int,
 ) -> None:
-    """One tile in the form and width of its block."""
+    """Some pixels in the form and width of their block; places of answers as in `tiles`."""
     taps, count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
     depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
     wide, height = width == word(job, BLOCK), word(job, LINES)
+    tiles, clip = -(-pixels // height), word(job, CLIP)
+    far = onward == 0 and word(job, FAR) != 0
     if count == 0:  # a phase that no weight reaches
-        for i in range(rows):
-            copy(element, shift(element, y, word(goals, i)), bias, width)
-    elif word(job, FORM) == PAIRWISE:
-        if wide:
-            pairwise_wide(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
-        else:
-            pairwise_narrow(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
-    elif word(job, AHEAD) and wide and rows == height:
-        outer_wide_ahead(element, y, goals, bias, 0, x, lines, taps, count, depth, step, weights)
-    else:
+        for i in range(pixels):
+            place = shift(element, y, i * width if onward else word(goals, i))
+            for v in range(width):
+                value = load(element, bias, v)
+                store(element, place, v, 0 if clip and value < 0 else value)
+    elif word(job, FORM) != PAIRWISE:
         outer(
-            element,
-            y,
-            goals,
-            bias,
-            x,
-            lines,
-            rows,
-            taps,
-            count,
-            depth,
-            step,
-            weights,
-            height,
-            wide,
-        )
+            element, y, goals, onward, bias, 0, x, lines, pixels, taps, count, depth, step, weights,
+            height, wide, clip, word(job, AHEAD) != 0, far,
+        )  # fmt: skip
+    elif wide:
+        pairwise_wide(
+            element, y, goals, onward, bias, 0, x, lines, taps, count, depth, step, weights, clip,
+            tiles, tiles - 1 if far else 0,
+        )  # fmt: skip
+    else:
+        pairwise_narrow(
+            element, y, goals, onward, bias, 0, x, lines, taps, count, depth, step, weights, clip,
+            tiles, tiles - 1 if far else 0,
+        )  # fmt: skip
 
 
 @inlined

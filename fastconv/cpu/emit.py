@@ -115,6 +115,14 @@ class Emit:
         """A number in every lane."""
         return self.vector([self.scalar(number)] * self.lanes)
 
+    def clipped(self, vectors: list[Any], clip: Any) -> list[Any]:
+        """max(x, 0) in every lane where the int64 `clip` is not 0; NaN stays NaN."""
+        b, whole = self.builder, self.dtype == "int64"
+        lowest = self.vector([self.scalar(-(2**63) if whole else float("-inf"))] * self.lanes)
+        low = b.select(b.icmp_signed("!=", clip, i64(0)), self.constant(0), lowest)
+        below = b.icmp_signed if whole else b.fcmp_ordered
+        return [b.select(below("<", x, low), low, x) for x in vectors]
+
     @contextmanager
     def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:
         """Repeat the body `count` >= 1 times; the list `carried` is updated in place."""

@@ -18,9 +18,11 @@ from .direct import correlate
 from .epilogue import reserve
 from .fused import Fused
 from .job import (
+    ACTIVATION,
     BLOCK_SIZE,
     BOX_COUNT,
     BOX_PIXELS,
+    CLIP,
     DIRECT,
     ENTER,
     ITEMS,
@@ -132,6 +134,7 @@ class Correlations:
     ) -> None:
         self.geometry, self.dtype, self.form = geometry, dtype, form
         self.activation = activation_address(activation, dtype)
+        self._clips = activation == "relu"
         self.epilogue: Fused | None = None  # set before the first call
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
@@ -219,8 +222,14 @@ class Correlations:
         job = correlation_job(
             axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, True
         )
+        self._clip(job)
         self._reserve(job)
         return job
+
+    def _clip(self, job: np.ndarray) -> None:
+        """Have tiles take the positive part while it is in registers."""
+        if self._clips:
+            job[CLIP], job[ACTIVATION] = 1, 0
 
     def _reserve(self, job: np.ndarray) -> None:
         """Make room for an epilogue."""
@@ -247,6 +256,7 @@ class Correlations:
         in_cache = bool(job[DIRECT]) and source <= machine().level2_bytes // 2
         if job[BOX_COUNT] > 1 and not in_cache:
             return None
+        self._clip(job)
         job[PACK], job[PACKED_AT] = pack_weights.address(self.dtype), job[THREAD_BYTES]
         job[THREAD_BYTES] += -(-int(job[BLOCK_SIZE]) * size // 64) * 64
         return job

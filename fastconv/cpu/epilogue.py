@@ -23,6 +23,7 @@ from .job import (
     OPERANDS_AT,
     PARAMETERS,
     PLANAR,
+    SUM_LINES,
     TARGET_CHANNEL,
     THREAD_BYTES,
 )
@@ -34,7 +35,7 @@ MOST_PARAMETERS = 6
 
 def reserve(job: np.ndarray, address: int, parameters: int, item_size: int) -> None:
     """Let a job have an epilogue, and room for its operands at the end of a thread's memory."""
-    size = int(max(job[LINES], job[LANES]) * job[BLOCK])
+    size = int(max(job[SUM_LINES], job[LANES]) * job[BLOCK])
     if job[FORM] == PLANAR:
         size = int(job[LINES] * job[BLOCK] * job[LANES])
     job[EPILOGUE], job[PARAMETERS], job[OPERAND_SIZE] = address, parameters, size

@@ -36,17 +36,10 @@ from .job import (
 )
 from .lowering import BOX, BOXES, COUNT
 from .memory import clear, copy, load, set_word, shift, store, word
-from .outer import set_steps
+from .outer import outer, set_steps
 from .pack import axis_of, block_width, enter_box, line_step
 from .rows import narrow_rows, wide_rows
-from .tiles import (
-    outer_narrow,
-    outer_wide,
-    outer_wide_half,
-    outer_wide_quarter,
-    taps_narrow,
-    taps_wide,
-)
+from .tiles import taps_narrow, taps_wide
 from .transpose import transpose
 
 # Words of their own that a gradient has beside its job; the x offset of every row follows. G_SHARE
@@ -130,45 +123,23 @@ def _add_box(
     # No sums are kept beside the matrix, so their place takes the table of its rows.
     step, steps = line_step(job, 3), work + word(job, SUMS_AT)
     set_steps(steps, height, columns)
-    pairwise, half = word(job, FORM) == PAIRWISE, height // 3 * 2
-    if pairwise:
-        source = shift(element, source, first)
-    r = 0
-    while r < rows:
-        sums, before = shift(element, partial, r * columns), shift(element, start, r * start_step)
-        here, left = table + 8 * r, rows - r
-        if pairwise:
-            if columns == lanes:
-                taps_narrow(
-                    element, sums, steps, before, start_step, source, here, lines, runs, run, step,
-                    packed,
-                )  # fmt: skip
-            else:
-                taps_wide(
-                    element, sums, steps, before, start_step, source, here, lines, runs, run, step,
-                    packed,
-                )  # fmt: skip
-        elif columns == lanes:
-            outer_narrow(
-                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
-                packed,
-            )  # fmt: skip
-        elif left > half:
-            outer_wide(
-                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
-                packed,
-            )  # fmt: skip
-        elif left > height // 3:
-            outer_wide_half(
-                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
-                packed,
+    if word(job, FORM) == PAIRWISE:
+        tiles = -(-rows // height)
+        if columns == lanes:
+            taps_narrow(
+                element, partial, steps, height * columns, start, start_step,
+                shift(element, source, first), table, lines, runs, run, step, packed, 0, tiles, 0,
             )  # fmt: skip
         else:
-            outer_wide_quarter(
-                element, sums, steps, before, start_step, source, here, lines, runs, run, step,
-                packed,
+            taps_wide(
+                element, partial, steps, height * columns, start, start_step,
+                shift(element, source, first), table, lines, runs, run, step, packed, 0, tiles, 0,
             )  # fmt: skip
-        r += height
+        return
+    outer(
+        element, partial, steps, height * columns, start, start_step, source, table, rows, lines,
+        runs, run, step, packed, height, columns > lanes, 0, False, False,
+    )  # fmt: skip
 
 
 @inlined

@@ -51,7 +51,8 @@ OUTER, PAIRWISE, PLANAR, TRANSFORMED = range(4)
 (SOURCE_CHANNEL, SOURCE_GROUP, TARGET_CHANNEL, POSITION, PLANE) = range(15, 20)
 (TAPS_AT, LINES_AT, GOALS_AT, STEPS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 27)
 (ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, ENTER, PACK, PACKED_AT) = range(27, 35)
-(EPILOGUE, PARAMETERS, OPERANDS_AT, OPERAND_SIZE, FAR, AHEAD, HEADER) = range(35, 42)
+(EPILOGUE, PARAMETERS, OPERANDS_AT, OPERAND_SIZE, FAR, AHEAD, SUM_LINES) = range(35, 42)
+(CLIP, HEADER) = range(42, 44)
 
 # Pixels of a box: their two tables of offsets stay within a corner of the second-level cache.
 MOST_PIXELS = 4096
@@ -69,6 +70,9 @@ KEPT_PIXELS, KEPT_WINDOWS = 128, 16
 # 210 -> 180. Non-temporal stores instead: 50 GB/s where plain ones in a row reach 100 to 170.
 FAR_CACHES = 8
 
+
+# Tiles whose sums are kept until they are stored, if they are not stored at once: a few KiB.
+MOST_TILES = 4
 
 # Tiles read an element for each tap and block of output channels. If they do so this often, it pays
 # to pack planes that push each other out of the first-level cache.
@@ -362,7 +366,11 @@ def _lay_out_workspace(job: Any, axes: Any, item_size: int, buffer: int) -> None
         boxes *= axes[a, BOXES]
         where += 8 * _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
     table = 8 * (pixels + job[LINES])
-    sums = job[LINES] * job[BLOCK] * item_size
+    job[SUM_LINES] = job[LINES]
+    if job[FORM] == OUTER or job[FORM] == PAIRWISE:
+        # Tiles whose pixels fill vectors, in which they lie behind each other in the target.
+        job[SUM_LINES] *= min(MOST_TILES, job[LANES] // math.gcd(job[LANES], job[LINES]))
+    sums = job[SUM_LINES] * job[BLOCK] * item_size
     if job[FORM] == PLANAR:
         sums *= job[LANES]
     job[LINES_AT] = _aligned(where)

@@ -19,6 +19,7 @@ from .job import (
     BLOCK_SIZE,
     BLOCKS,
     BUFFER_AT,
+    CLIP,
     DEPTH,
     DEPTH_STEP,
     DIRECT,
@@ -29,6 +30,7 @@ from .job import (
     LINES,
     LINES_AT,
     SOURCE_GROUP,
+    STEPS_AT,
     SUMS_AT,
     TAP_COUNT,
     TAPS_AT,
@@ -38,6 +40,7 @@ from .job import (
 )
 from .lowering import BOX, BOXES, COUNT, TARGET
 from .memory import call, load, shift, store, word
+from .outer import set_steps
 from .pack import axis_of, enter_box
 from .tiles import planar_1, planar_6, planar_even
 from .transpose import transpose
@@ -131,25 +134,23 @@ def _block(
 ) -> None:
     """All lines of a box for one block of output channels."""
     group, block, lanes = word(job, LINES), word(job, BLOCK), word(job, LANES)
-    taps, tap_count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
-    depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
     sums, to_pixel = work + word(job, SUMS_AT), word(axis_of(job, 3), TARGET)
+    lines_at, goals_at = work + word(job, LINES_AT), work + word(job, GOALS_AT)
+    plain = word(job, ACTIVATION) == 0 and word(job, EPILOGUE) == 0
+    if plain and rows == block and to_pixel == 1 and alive == lanes:
+        tiles, to_channel = -(-lines // group), word(job, TARGET_CHANNEL)
+        _tiles(element, job, target, goals_at, to_channel, bias, x, lines_at, weights, tiles)
+        return
+    steps = work + word(job, STEPS_AT)
+    set_steps(steps, group, lanes)
     if word(job, EPILOGUE):
         begin_planar_block(element, job, parameters, work, rows, channel)
     for first in range(0, lines, group):
-        here = work + word(job, LINES_AT) + 8 * first
-        if tap_count == 0:  # a phase that no weight reaches
-            for i in range(block * group * lanes):
-                store(element, sums, i, load(element, bias, i // (group * lanes)))
-        elif block == 1:
-            planar_1(element, sums, bias, x, here, taps, tap_count, depth, step, weights)
-        elif block == 6:
-            planar_6(element, sums, bias, x, here, taps, tap_count, depth, step, weights)
-        else:
-            planar_even(element, sums, bias, x, here, taps, tap_count, depth, step, weights)
+        here, goals = lines_at + 8 * first, goals_at + 8 * first
+        _tiles(element, job, sums, steps, group * lanes, bias, x, here, weights, 1)
         if word(job, ACTIVATION):
             call(word(job, ACTIVATION), sums, 0, 0, rows * group * lanes, 0)
-        goals, count = work + word(job, GOALS_AT) + 8 * first, min(group, lines - first)
+        count = min(group, lines - first)
         if word(job, EPILOGUE):
             finish_planar(
                 element,
@@ -183,3 +184,44 @@ def _block(
                 else:
                     for lane in range(alive):
                         store(element, goal, lane * to_pixel, load(element, line, lane))
+
+
+@inlined
+def _tiles(
+    element: Any,
+    job: int,
+    y: int,
+    goals: int,
+    to_channel: int,
+    bias: int,
+    x: int,
+    lines: int,
+    weights: int,
+    tiles: int,
+) -> None:
+    """Some tiles of the block's size."""
+    taps, tap_count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
+    depth, step, block = word(job, DEPTH), word(job, DEPTH_STEP), word(job, BLOCK)
+    lanes, clip = word(job, LANES), word(job, CLIP)
+    if tap_count == 0:  # a phase that no weight reaches
+        for s in range(tiles * word(job, LINES)):
+            for k in range(block):
+                value = load(element, bias, k)
+                goal = shift(element, y, word(goals, s) + k * to_channel)
+                for lane in range(lanes):
+                    store(element, goal, lane, 0 if clip and value < 0 else value)
+    elif block == 1:
+        planar_1(
+            element, y, goals, to_channel, bias, x, lines, taps, tap_count, depth, step, weights,
+            clip, tiles,
+        )  # fmt: skip
+    elif block == 6:
+        planar_6(
+            element, y, goals, to_channel, bias, x, lines, taps, tap_count, depth, step, weights,
+            clip, tiles,
+        )  # fmt: skip
+    else:
+        planar_even(
+            element, y, goals, to_channel, bias, x, lines, taps, tap_count, depth, step, weights,
+            clip, tiles,
+        )  # fmt: skip

@@ -25,7 +25,7 @@ from typing import Any
 from numba.extending import intrinsic
 
 from ..machine import Machine, machine
-from .emit import emitter, outlined
+from .emit import emitter, i64, outlined
 
 # Weights that the second-level cache does not keep from tile to tile are fetched a page ahead, for
 # hardware follows them to the end of a page only. Planned 3x3, 512 channels, 14x14: 7.3 ms without,
@@ -70,7 +70,7 @@ def product_rows(cpu: Machine, block: int) -> int:
 def _tile(
     vectors: int, pairwise: bool = False, size: int = 0, rows: int = 0, ahead: bool = False
 ) -> Any:
-    """An intrinsic for one tile of `rows` pixels, or of `tile_heights[size]`.
+    """An intrinsic for tiles of `rows` pixels, or of `tile_heights[size]`, one after the other.
 
     `pairwise` multiplies vector by vector instead of pixel by vector; with `ahead`, weights are
     fetched before.
@@ -85,6 +85,7 @@ def _tile(
         element: Any,
         y: Any,
         goals: Any,
+        onward: Any,
         start: Any,
         start_step: Any,
         x: Any,
@@ -94,40 +95,64 @@ def _tile(
         depth: Any,
         step: Any,
         weights: Any,
+        clip: Any,
+        tiles: Any,
+        far: Any,
     ) -> Any:
         def emit(builder: Any, element: Any, *args: Any) -> None:
+            y, goals, onward, start, start_step, x, lines, taps, tap_count, depth, step = args[:11]
+            weights, clip, tiles, far = args[11:]
             e = emitter(builder, element)
-            y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights = args
             height, lanes = rows or tile_heights(machine())[size], e.lanes
             cells = [(m, v) for m in range(height) for v in range(vectors)]
             start, goals, lines, taps = e.at(start), e.at(goals), e.at(lines), e.at(taps)
-            starts = [e.shift(start, e.times(start_step, m)) for m in range(height)]
-            pixels = [e.shift(e.at(x), e.integer(lines, m)) for m in range(height)]
-            acc = [e.load(starts[m], v * lanes) for m, v in cells]
-            state = [e.at(weights), *acc]
-            with e.loop(tap_count, state) as t:
-                tap = e.integer(taps, t)
-                here = [e.shift(pixel, tap) for pixel in pixels]
-                with e.loop(depth, state) as c:
-                    row, acc = state[0], state[1:]
-                    weight = [e.load(row, v * lanes) for v in range(vectors)]
-                    for line in range(0, ahead * vectors * lanes * e.align, LINE):
-                        e.prefetch(row, (PAGE + line) // e.align)
+            same_goals = builder.icmp_signed("!=", onward, i64(0))
+            goals_step = builder.select(same_goals, i64(0), i64(height))
+            with e.loop(tiles, []) as tile:
+                goal, line = e.times(tile, goals_step), e.times(tile, height)
+                with builder.if_then(builder.icmp_signed("<", tile, far)):
                     for m in range(height):
-                        at = e.times(c, step)
-                        if not pairwise:
-                            pixel = e.broadcast(here[m], at)
-                        for v in range(vectors):
-                            if pairwise:
-                                pixel = e.load(e.shift(here[m], at), v * lanes)
-                            i = m * vectors + v
-                            acc[i] = e.fma(pixel, weight[v], acc[i])
-                    state[:] = [e.shift(row, vectors * lanes), *acc]
-            ends = [e.shift(e.at(y), e.integer(goals, m)) for m in range(height)]
-            for (m, v), value in zip(cells, state[1:]):
-                e.store(value, ends[m], v * lanes)
+                        place = e.integer(goals, builder.add(goal, i64(height + m)))
+                        e.prefetch(e.at(y), place)
+                        e.prefetch(e.at(y), builder.add(place, i64(vectors * lanes - 1)))
+                first = e.shift(start, e.times(line, start_step))
+                starts = [e.shift(first, e.times(start_step, m)) for m in range(height)]
+                pixels = [
+                    e.shift(e.at(x), e.integer(lines, builder.add(line, i64(m))))
+                    for m in range(height)
+                ]
+                acc = [e.load(starts[m], v * lanes) for m, v in cells]
+                state = [e.at(weights), *acc]
+                with e.loop(tap_count, state) as t:
+                    tap = e.integer(taps, t)
+                    here = [e.shift(pixel, tap) for pixel in pixels]
+                    with e.loop(depth, state) as c:
+                        row, acc = state[0], state[1:]
+                        weight = [e.load(row, v * lanes) for v in range(vectors)]
+                        for line in range(0, ahead * vectors * lanes * e.align, LINE):
+                            e.prefetch(row, (PAGE + line) // e.align)
+                        for m in range(height):
+                            at = e.times(c, step)
+                            if not pairwise:
+                                pixel = e.broadcast(here[m], at)
+                            for v in range(vectors):
+                                if pairwise:
+                                    pixel = e.load(e.shift(here[m], at), v * lanes)
+                                i = m * vectors + v
+                                acc[i] = e.fma(pixel, weight[v], acc[i])
+                        state[:] = [e.shift(row, vectors * lanes), *acc]
+                answer = e.shift(e.at(y), e.times(tile, onward))
+                ends = [
+                    e.shift(answer, e.integer(goals, builder.add(goal, i64(m))))
+                    for m in range(height)
+                ]
+                for (m, v), value in zip(cells, e.clipped(state[1:], clip)):
+                    e.store(value, ends[m], v * lanes)
 
-        numbers = (y, goals, start, start_step, x, lines, taps, tap_count, depth, step, weights)
+        numbers = (
+            y, goals, onward, start, start_step, x, lines, taps, tap_count, depth, step, weights,
+            clip, tiles, far,
+        )  # fmt: skip
         return outlined(name, emit, element, *numbers)
 
     return tile
@@ -135,8 +160,11 @@ def _tile(
 
 # y[goals[m] + v] = start[m, v] + sum over t, c of
 #                   x[lines[m] + taps[t] + c * step] * weights[(t * depth + c) * width + v]
-# `start` has rows `start_step` apart (0: one row of biases serves all pixels); `tap_count` and
-# `depth` are at least 1. All arguments but `element` are addresses or counts.
+# for the pixels m of `tiles` tiles, or 0 with `clip` if that is less. `start` has rows `start_step`
+# apart (0: one row of biases serves all pixels). Every tile has goals of its own, or with `onward`
+# those of the first, so many elements on for each tile. The first `far` tiles have the places of
+# the next one fetched. `tiles`, `tap_count` and `depth` are at least 1. All arguments but `element`
+# are addresses or counts. A call for each tile took as long as 20 terms of it (Zen 3, 2026-11).
 outer_wide = _tile(2)
 outer_wide_ahead = _tile(2, ahead=True)
 outer_wide_half = _tile(2, size=1)
@@ -154,13 +182,18 @@ taps_narrow = _tile(1, pairwise=True, rows=TAP_ROWS)
 
 
 def _planar(block: int) -> Any:
-    """An intrinsic for a planar tile of `block` output channels, 0: `even_block`."""
+    """An intrinsic for planar tiles, one after the other, of `block` output channels.
+
+    0 stands for `even_block`.
+    """
 
     @intrinsic
     def tile(
         typing: Any,
         element: Any,
-        sums: Any,
+        y: Any,
+        goals: Any,
+        to_channel: Any,
         bias: Any,
         x: Any,
         lines: Any,
@@ -169,41 +202,51 @@ def _planar(block: int) -> Any:
         depth: Any,
         step: Any,
         weights: Any,
+        clip: Any,
+        tiles: Any,
     ) -> Any:
         def emit(builder: Any, element: Any, *args: Any) -> None:
+            y, goals, to_channel, bias, x, lines, taps, tap_count, depth, step = args[:10]
+            weights, clip, tiles = args[10:]
             e = emitter(builder, element)
-            sums, bias, x, lines, taps, tap_count, depth, step, weights = args
-            bias, sums, lines, taps = e.at(bias), e.at(sums), e.at(lines), e.at(taps)
+            bias, goals, lines, taps = e.at(bias), e.at(goals), e.at(lines), e.at(taps)
             count = block or even_block(machine())
             vectors = planar_vectors(machine(), count)
             cells = [(k, s) for k in range(count) for s in range(vectors)]
-            rows = [e.shift(e.at(x), e.integer(lines, s)) for s in range(vectors)]
-            acc = [e.broadcast(bias, k) for k, s in cells]
-            state = [e.at(weights), *acc]
-            with e.loop(tap_count, state) as t:
-                tap = e.integer(taps, t)
-                here = [e.shift(row, tap) for row in rows]
-                with e.loop(depth, state) as c:
-                    row, acc = state[0], state[1:]
-                    at = e.times(c, step)
-                    pixels = [e.load(e.shift(start, at)) for start in here]
-                    for k in range(count):
-                        weight = e.broadcast(row, k)
-                        for s in range(vectors):
-                            i = k * vectors + s
-                            acc[i] = e.fma(weight, pixels[s], acc[i])
-                    state[:] = [e.shift(row, count), *acc]
-            for i, value in enumerate(state[1:]):
-                e.store(value, sums, i * e.lanes)
+            with e.loop(tiles, []) as tile:
+                places = [builder.add(e.times(tile, vectors), i64(s)) for s in range(vectors)]
+                rows = [e.shift(e.at(x), e.integer(lines, place)) for place in places]
+                acc = [e.broadcast(bias, k) for k, s in cells]
+                state = [e.at(weights), *acc]
+                with e.loop(tap_count, state) as t:
+                    tap = e.integer(taps, t)
+                    here = [e.shift(row, tap) for row in rows]
+                    with e.loop(depth, state) as c:
+                        row, acc = state[0], state[1:]
+                        at = e.times(c, step)
+                        pixels = [e.load(e.shift(start, at)) for start in here]
+                        for k in range(count):
+                            weight = e.broadcast(row, k)
+                            for s in range(vectors):
+                                i = k * vectors + s
+                                acc[i] = e.fma(weight, pixels[s], acc[i])
+                        state[:] = [e.shift(row, count), *acc]
+                ends = [e.shift(e.at(y), e.integer(goals, place)) for place in places]
+                for (k, s), value in zip(cells, e.clipped(state[1:], clip)):
+                    e.store(value, ends[s], e.times(to_channel, k))
 
-        numbers = (sums, bias, x, lines, taps, tap_count, depth, step, weights)
+        numbers = (
+            y, goals, to_channel, bias, x, lines, taps, tap_count, depth, step, weights, clip,
+            tiles,
+        )  # fmt: skip
         return outlined(f"planar_{block}", emit, element, *numbers)
 
     return tile
 
 
-# sums[k, s, lane] = bias[k] + sum over t, c of
+# y[goals[s] + k * to_channel + lane] = bias[k] + sum over t, c of
 #                    weights[(t * depth + c) * block + k] * x[lines[s] + taps[t] + c * step + lane]
+# for the vectors s of `tiles` tiles, or 0 with `clip` if that is less.
 planar_1 = _planar(1)
 planar_6 = _planar(6)
 planar_even = _planar(0)

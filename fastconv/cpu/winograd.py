@@ -218,23 +218,10 @@ def _multiply(
             index = ((b - first) * products + e) * word(extra, M_PLANE)
             m = shift(element, work + word(extra, M_AT), index)
             set_steps(steps, height, width)
-            for t in range(0, tiles, height):
-                outer(
-                    element,
-                    shift(element, m, t * width),
-                    steps,
-                    zeros,
-                    v,
-                    lines + 8 * t,
-                    min(height, tiles - t),
-                    taps,
-                    count,
-                    depth,
-                    1,
-                    u,
-                    height,
-                    width == block,
-                )
+            outer(
+                element, m, steps, height * width, zeros, 0, v, lines, tiles, taps, count, depth, 1,
+                u, height, width == block, 0, False, False,
+            )  # fmt: skip
 
 
 @inlined
