@@ -87,6 +87,8 @@ def _regular(name: str, value: Any, rank: int, pairs: bool) -> Any:
     """A value in the spelling that others of its argument share."""
     if isinstance(value, (bool, str)) or value is None or callable(value):
         return value
+    if isinstance(value, np.ma.MaskedArray):  # Numba takes it for an array, without the mask
+        raise Uncompiled
     if isinstance(value, np.ndarray) and value.ndim:
         if value.dtype not in ("f4", "f8", "i4", "i8"):
             raise Uncompiled
