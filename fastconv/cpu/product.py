@@ -27,7 +27,7 @@ from .memory import shift, word
 
 def _height() -> int:
     """Rows of a tile: their sums, two vectors of B and an element of A are held in registers."""
-    return 8 if machine().vector_registers >= 32 else 4
+    return 8 if machine().vector_registers >= 32 else 6
 
 
 def _emit_tile(e: Emit, vectors: int, load: Any, store: Any, args: Any) -> None:
