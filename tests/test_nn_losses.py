@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import nn
 
 STEP = 1e-6
@@ -120,3 +121,54 @@ def test_mse_errors():
         nn.mse_loss(np.ones(0), np.ones(0))
     with pytest.raises(TypeError, match="float type, not int64"):
         nn.mse_loss(np.ones(2, int), np.ones(2))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 3), (13, 10), (67, 1), (3, 5, 1030), (2, 4, 3, 7)])
+def test_the_kernel_of_cross_entropy(shape, dtype, smoothing):
+    """Positions side by side against positions apart, which are NumPy's; nothing is written to."""
+    rng = np.random.default_rng(3)
+    scores, labels = rng.normal(size=shape), rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    apart = np.ascontiguousarray(np.moveaxis(scores, 1, -1)).astype(dtype)  # (N, *spatial, C)
+    beside = np.moveaxis(apart, -1, 1).copy("C" if len(shape) > 2 else "F")
+    before = beside.copy("K")
+    apart = apart.reshape(-1, shape[1])
+    apart = apart if len(apart) > 1 else apart[:, ::-1].copy()[:, ::-1]
+    expected, slopes = nn.cross_entropy(apart, labels.ravel(), label_smoothing=smoothing)
+    results = []
+    for threads in (1, 2):
+        with fastconv.threads(threads):
+            results.append(nn.cross_entropy(beside, labels, label_smoothing=smoothing))
+    loss, gradient = results[0]
+    assert loss == results[1][0]
+    np.testing.assert_array_equal(gradient, results[1][1], strict=True)
+    np.testing.assert_array_equal(beside, before)
+    tolerance = 1e-6 if dtype is np.float32 else 1e-14
+    assert loss == pytest.approx(expected, rel=tolerance)
+    assert gradient.dtype == dtype and gradient.shape == shape
+    rows = np.moveaxis(gradient, 1, -1).reshape(-1, shape[1])
+    np.testing.assert_allclose(rows, slopes, rtol=0, atol=tolerance / len(rows))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_scores_that_are_no_numbers(wrong):
+    """They spoil their own position only."""
+    scores = np.asfortranarray(np.zeros((9, 3), np.float32))
+    scores[4, 1] = wrong
+    loss, gradient = nn.cross_entropy(scores, np.zeros(9, np.uint8))
+    assert np.isnan(loss) and np.isnan(gradient[4]).all()
+    assert not np.isnan(np.delete(gradient, 4, axis=0)).any()
+    scores[4] = [-np.inf, 0, -np.inf]
+    loss, gradient = nn.cross_entropy(scores, np.ones(9, np.uint8))
+    assert loss == pytest.approx(8 / 9 * math.log(3))
+    np.testing.assert_array_equal(gradient[4], np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**62])
+def test_labels_that_are_no_classes_beside_each_other(label):
+    scores = np.asfortranarray(np.zeros((9, 3), np.float32))
+    labels = np.array([0] * 8 + [label])
+    for smoothing in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"labels run from -?[01] to {max(label, 0)}, but"):
+            nn.cross_entropy(scores, labels, label_smoothing=smoothing)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv.cpu.softmax import softmax_loss_of, takes
 from fastconv.device import cuda, on_device, on_host, to_device
 from fastconv.nn.layer import Array
 
@@ -55,10 +57,15 @@ def cross_entropy(
     classes: Any
     if on_device(logits):
         scores, classes = logits, np.asarray(on_host(labels))
-        _check_classes(scores, classes, label_smoothing)
+        _check_scores(scores, classes, label_smoothing)
+        _check_classes(scores, classes)
         return cuda("losses").cross_entropy(scores, to_device(classes), label_smoothing)
     scores, classes = np.asarray(logits), np.asarray(labels)
-    _check_classes(scores, classes, label_smoothing)
+    _check_scores(scores, classes, label_smoothing)
+    planes = _planes(scores)
+    if planes is not None:
+        return _in_lanes(scores, planes, classes, label_smoothing)
+    _check_classes(scores, classes)
     count = scores.shape[1]
     flat = scores.ndim == 2
     rows = scores if flat else np.moveaxis(scores, 1, -1).reshape(-1, count)  # (M, C)
@@ -83,6 +90,26 @@ def cross_entropy(
         return loss, gradient
     unfolded = gradient.reshape(scores.shape[0], *scores.shape[2:], count)
     return loss, np.ascontiguousarray(np.moveaxis(unfolded, -1, 1))
+
+
+def _planes(scores: Array) -> Array | None:
+    """Scores as (P, C, M) in C order, if their positions lie side by side."""
+    if not takes(scores):
+        return None
+    if scores.ndim == 2:
+        return scores.T[np.newaxis] if scores.flags.f_contiguous else None
+    return scores.reshape(*scores.shape[:2], -1) if scores.flags.c_contiguous else None
+
+
+def _in_lanes(
+    scores: Array, planes: Array, classes: Array, label_smoothing: float
+) -> tuple[float, Array]:
+    """As `cross_entropy`, by a kernel."""
+    gradient, sums, rewards = softmax_loss_of(planes, classes.reshape(-1), label_smoothing)
+    loss = float(np.add.reduce(np.log(sums) - rewards, dtype=np.float64)) / len(sums)
+    if math.isnan(loss):  # perhaps for a label that is no class
+        _check_classes(scores, classes)
+    return loss, gradient[0].T if scores.ndim == 2 else gradient.reshape(scores.shape)
 
 
 def mse_loss(prediction: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, Array]:
@@ -135,7 +162,7 @@ def mse_loss(prediction: npt.ArrayLike, target: npt.ArrayLike) -> tuple[float, A
     return loss, difference
 
 
-def _check_classes(scores: Array, classes: Array, label_smoothing: float) -> None:
+def _check_scores(scores: Array, classes: Array, label_smoothing: float) -> None:
     if scores.dtype.kind != "f":
         raise TypeError(f"cross_entropy: logits must be of a float type, not {scores.dtype}")
     if classes.dtype.kind not in "iu":
@@ -149,13 +176,17 @@ def _check_classes(scores: Array, classes: Array, label_smoothing: float) -> Non
         raise ValueError(
             f"cross_entropy: logits of shape {scores.shape} hold no sample or no class"
         )
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"cross_entropy: label_smoothing must be between 0 and 1, not {label_smoothing}"
+        )
+
+
+def _check_classes(scores: Array, classes: Array) -> None:
+    """Refuse labels that are no classes."""
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= scores.shape[1]:
         raise ValueError(
             f"cross_entropy: labels run from {low} to {high}, but the logits have "
             f"{scores.shape[1]} classes, 0 to {scores.shape[1] - 1}"
-        )
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(
-            f"cross_entropy: label_smoothing must be between 0 and 1, not {label_smoothing}"
         )
