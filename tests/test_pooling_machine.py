@@ -55,8 +55,8 @@ def test_emitted_code():
 @pytest.mark.parametrize(("features", "width"), [("", 16), (AVX2, 32)], ids=["SSE2", "AVX2"])
 def test_narrower_machine(features, width):
     """Exact there too, at the ends of rows and channels, and for NaN."""
-    if width > machine().vector_bytes:
-        pytest.skip("this machine is narrower still")
+    if width >= machine().vector_bytes:
+        pytest.skip("this machine is no wider")
     program = """
 import numpy as np
 from fastconv import grad
