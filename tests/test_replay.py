@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from conv_cases import CASES, integers, operands
@@ -154,3 +158,28 @@ def test_changed_numbers_are_read():
     x, w = integers((1, 2, 5, 5)).astype(np.float32), integers((3, 2, 3, 3)).astype(np.float32)
     for scale in range(2 * BEFORE_REPLAY):
         assert (fastconv.conv2d(x, w * scale) == scale * fastconv.conv2d(x, w)).all()
+
+
+IN_A_NEW_PROCESS = """
+import numpy as np
+from fastconv.cpu import launch
+from fastconv.cpu.elementwise import CHUNK, rectify
+from fastconv.cpu.program import rehearsal
+from fastconv.cpu.replay import LongReplay
+x, job = np.arange(-CHUNK, CHUNK, dtype=np.float32), np.zeros(1, np.int64)
+y = np.zeros_like(x)
+with rehearsal() as notes:
+    launch.run_on(rectify, "float32", job, (x, y, x.size), 2, 2)
+again = LongReplay(notes, [x, y], 2)
+for sign in (1, -1):
+    x *= sign
+    again([x, y])
+    assert (y == np.maximum(x, 0)).all()
+"""
+
+
+def test_many_launches_in_a_new_process():
+    """On two threads, by machine code out of the cache the second time, nothing launched before."""
+    environment = {**os.environ, "GOMP_SPINCOUNT": "100", "NUMBA_NUM_THREADS": "2"}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS], env=environment, check=True)

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from .compile import OPTIONS, cached, compiled
-from .launch import share_out
+from .launch import prepare, share_out
 from .memory import POINTER_AT, address_of, array_at, handle, set_word, word, words_of
 from .program import Notes, Program, Unwritten
 from .recipe import (
@@ -76,6 +76,7 @@ def _recipe(program: Program, arrays: int) -> np.ndarray:
     w[R_STEPS_AT], w[R_STEPS] = R_WORDS, len(program.steps)
     w[R_WORK], w[R_WORK_BASE] = program.work_bytes, arrays
     if any(step.threads > 1 for step in program.steps):
+        prepare()  # the machine code below refers to names of the threading layer
         w[R_SPREAD] = SPREADING.address("int64")
     return w
 

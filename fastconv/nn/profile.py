@@ -24,7 +24,7 @@ class Profile:
         Seconds of all batches in "data", "forward", "loss", "backward" and "optimizer".
     layers : dict of str to [str, float, float]
         Of each layer its kind and its seconds forward and backward. Layers that are fused appear
-        together.
+        together. They go one by one here; without a profile small ones take less, see `passes`.
     """
 
     def __init__(self) -> None:
