@@ -18,6 +18,7 @@ from .cpu.engine import Correlations, planar_tile
 from .cpu.fourier_engine import Fourier, spectra_bytes
 from .cpu.gradient_engine import WeightGradient
 from .cpu.grouped_engine import Grouped, channel_family
+from .cpu.grouped_gradient_engine import GroupedGradient
 from .cpu.job import OUTER, PAIRWISE, PLANAR
 from .cpu.sliding_engine import Sliding, slide_of
 from .cpu.winograd_engine import Winograd
@@ -184,6 +185,8 @@ def _make_depthwise(
     geometry: ConvGeometry, dtype: str, operation: str, activation: str | None
 ) -> Engine:
     if operation == "weight_gradient":
+        if geometry.out_channels == geometry.in_channels:
+            return GroupedGradient(geometry, dtype)
         return WeightGradient(geometry, dtype, PAIRWISE)
     return Grouped(geometry, dtype, operation, activation)
 

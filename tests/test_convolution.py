@@ -25,7 +25,10 @@ import fastconv
 from fastconv import choose
 from fastconv.arrays import is_channels_last
 from fastconv.cpu import engine
+from fastconv.cpu.engine import element_strides
 from fastconv.cpu.grouped_engine import Grouped
+from fastconv.cpu.grouped_gradient_engine import GroupedGradient
+from fastconv.cpu.grouped_gradients import channel_partials, pixel_partials
 from fastconv.cpu.grouped_tiles import FAMILIES
 from fastconv.machine import machine
 from fastconv.plan import OPERATIONS
@@ -312,3 +315,16 @@ def test_phases_of_a_row_are_woven(row):
     dy, dx = np.empty(row.output, "float32"), np.empty(row.input, "float32")
     family, _ = made.grouped(dy.strides, dx.strides, 2, True)
     assert FAMILIES[family] == "woven"
+
+
+@some("2d depthwise 3x4", "2d depthwise 5x5 stride", "2d depthwise replicate")
+@pytest.mark.parametrize("kernel", [channel_partials, pixel_partials])
+def test_depthwise_weight_gradients_are_read_in_place(row, kernel):
+    """Channels in the lanes, or pixels of a row, which cannot be padded in other modes."""
+    made = GroupedGradient(row.geometry, "float32")
+    x, dy = np.empty(row.input, "float32"), np.empty(row.output, "float32")
+    if kernel is channel_partials:
+        x, dy = fastconv.channels_last(x), fastconv.channels_last(dy)
+    slides = made.slides(element_strides(x), element_strides(dy))
+    padded = row.geometry.padding_mode != "zeros" and kernel is pixel_partials
+    assert slides is None if padded else slides.kernel is kernel

@@ -68,6 +68,29 @@ def test_infinities_in_weight_gradients(algorithm, dtype):
 
 
 @numba.njit
+def depthwise_weight_gradient(x, size, dy):
+    return fastconv.grad.conv2d_weight(x, size, dy, groups=17, algorithm="depthwise")
+
+
+@pytest.mark.parametrize("layout", [np.asarray, fastconv.channels_last])
+def test_infinities_in_depthwise_weight_gradients(layout):
+    """Where a tile has no output, and a vector no pixel, nothing comes from them."""
+    x, dy = np.zeros((2, 17, 5, 21)), np.ones((2, 17, 4, 19))
+    row = case("", x.shape, (17, 1, 2, 3), groups=17)
+    for place, value in (((1, 4, 4, 9), 1), ((0, 1, 4, 7), np.inf), ((1, 2, 3, 19), -np.inf)):
+        x[place] = value  # the compiled recipe is made for finite numbers
+        operands = {"input": layout(x), "grad_output": layout(dy)}
+        with np.errstate(all="ignore"):
+            expected = definition(row.geometry, "weight_gradient", operands)
+        assert not np.isnan(expected).any()
+        found = row.run("weight_gradient", operands, algorithm="depthwise")
+        assert np.array_equal(found, expected)
+        compiled = depthwise_weight_gradient(operands["input"], row.weight, operands["grad_output"])
+        assert np.array_equal(compiled, expected)
+    assert np.isinf(expected).any()
+
+
+@numba.njit
 def weight_gradient(x, size, dy, threads):
     return fastconv.grad.conv2d_weight(x, size, dy, threads=threads, algorithm="planar")
 

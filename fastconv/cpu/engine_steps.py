@@ -17,6 +17,8 @@ from .fused import Fused, kind_of, like
 from .gradient_engine import WeightGradient
 from .grouped import pack_rows
 from .grouped_engine import Grouped, Weights
+from .grouped_gradient_engine import GroupedGradient
+from .grouped_gradients import reduce_partials
 from .job import BLOCK, LANES
 from .pack import pack_weights
 from .phases import Launch
@@ -36,7 +38,9 @@ def engine_steps(
     parameters: Sequence[np.ndarray],
 ) -> None:
     """What an engine's `pack` and `run` do for these arrays (N, C, *spatial)."""
-    if isinstance(engine, WeightGradient):
+    if isinstance(engine, GroupedGradient):
+        _grouped_gradient(engine, program, x, other, y)
+    elif isinstance(engine, WeightGradient):
         _weight_gradient(engine, program, x, other, y)
     elif isinstance(engine, Correlations) and engine.epilogue is epilogue:
         _correlations(engine, program, x, other, bias, y, parameters)
@@ -193,6 +197,22 @@ def _padded_bias(engine: Correlations, p: Program, bias: np.ndarray | None) -> P
     box(p, ZERO, None, padded)
     box(p, COPY, bias.reshape(engine.groups, engine.targets), padded[:, : engine.targets])
     return place
+
+
+def _grouped_gradient(
+    engine: GroupedGradient, p: Program, x: np.ndarray, gradient: np.ndarray, y: np.ndarray
+) -> None:
+    made = engine.slides(element_strides(x), element_strides(gradient))
+    if made is None or engine.geometry.batch == 0:
+        _weight_gradient(engine.packing, p, x, gradient, y)
+        return
+    nan, work, partials = map(p.scratch, engine.sizes(made, p.threads))
+    extra = p.constant(made.extra)
+    operands: tuple[Place | int, ...] = p.place(x), partials, nan, p.place(gradient), work, extra
+    p.launch(made.kernel, engine.dtype, made.job, operands, made.items)
+    job = engine.reduction_job(element_strides(y), made.family)
+    p.launch(reduce_partials, engine.dtype, job, (partials, p.place(y), nan, extra), made.units)
+    _weight_gradient(engine.packing, p, x, gradient, y, guard=nan)
 
 
 def _weight_gradient(

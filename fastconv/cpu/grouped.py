@@ -59,7 +59,7 @@ from .pack import source_position
 
 
 @compiled
-def _part(job: int, part: int) -> int:
+def part_of(job: int, part: int) -> int:
     """Address of the words of an axis."""
     return job + 8 * (HEADER + part * AXIS_WORDS)
 
@@ -72,9 +72,9 @@ def _position(job: int, axis: int, output: int, tap: int) -> int:
 
 
 @compiled
-def _fill_rows(job: int, outer: int, row: int, work: int) -> bool:
+def fill_rows(job: int, outer: int, row: int, work: int) -> bool:
     """Note where the taps' rows lie in an image; whether all of them are there."""
-    outer_axis, row_axis = _part(job, OUTER), _part(job, ROWS)
+    outer_axis, row_axis = part_of(job, OUTER), part_of(job, ROWS)
     taps, all_there, at = word(row_axis, TAPS), True, 0
     for i in range(word(outer_axis, TAPS)):
         plane = _position(job, outer_axis, outer, i)
@@ -92,7 +92,7 @@ def _fill_rows(job: int, outer: int, row: int, work: int) -> bool:
 def _item(job: int, item: int) -> Any:
     """(image, plane, strip, outer, row, chunk) of an item."""
     chunk, item = item % word(job, CHUNKS), item // word(job, CHUNKS)
-    rows, outers = word(_part(job, ROWS), COUNT), word(_part(job, OUTER), COUNT)
+    rows, outers = word(part_of(job, ROWS), COUNT), word(part_of(job, OUTER), COUNT)
     row, item = item % rows, item // rows
     outer, item = item % outers, item // outers
     strip, item = item % word(job, STRIPS), item // word(job, STRIPS)
@@ -128,7 +128,7 @@ def _finish(
     element: Any, job: int, y: int, begin: int, end: int, first: int, width: int, work: int
 ) -> None:
     """Activate the outputs `begin` .. `end` of a strip, `width` of them across from `first` on."""
-    slide = _part(job, SLIDE)
+    slide = part_of(job, SLIDE)
     pitch, end = word(slide, TARGET), min(end, word(slide, COUNT))
     run = shift(element, y, begin * pitch + first)
     if pitch == width:
@@ -151,17 +151,17 @@ def _slide(
     thread: int,
 ) -> None:
     """Items of a family, whose `tile` it is."""
-    slide, lanes = _part(job, SLIDE), word(job, LANES)
+    lanes = word(job, LANES)
     work = word(operands, 4) + thread * word(job, THREAD_BYTES)
     spare = shift(element, work, 2 * lanes)
     clear(element, work, 2 * lanes)
     for item in range(begin, end):
         image, plane, strip, outer, row, chunk = _item(job, item)
-        all_there = _fill_rows(job, outer, row, work)
-        x = image * word(_part(job, IMAGES), SOURCE)
+        all_there = fill_rows(job, outer, row, work)
+        x = image * word(part_of(job, IMAGES), SOURCE)
         x += plane // word(job, MULTIPLIER) * word(job, SOURCE_PLANE)
-        y = image * word(_part(job, IMAGES), TARGET) + plane * word(job, TARGET_PLANE)
-        y += outer * word(_part(job, OUTER), TARGET) + row * word(_part(job, ROWS), TARGET)
+        y = image * word(part_of(job, IMAGES), TARGET) + plane * word(job, TARGET_PLANE)
+        y += outer * word(part_of(job, OUTER), TARGET) + row * word(part_of(job, ROWS), TARGET)
         x, y = shift(element, word(operands, 0), x), shift(element, word(operands, 3), y)
         first, blocks = chunk * word(job, CHUNK), word(job, CHUNK)
         width = blocks * lanes
@@ -175,40 +175,66 @@ def _slide(
         clear_blocks = min(blocks, word(job, CLEAR_BLOCKS)) if pixels else blocks
         begun = strip * word(job, STRIP)
         ended = min(word(job, TILES), begun + word(job, STRIP))
-        for number in range(begun, ended):
-            done = number * HEIGHT
-            cells, cell = _tile_cells(job, number), 0
-            if cells < 0:
-                cell = done * word(slide, STEP) + word(slide, FIRST)
-                cells = -1 if all_there else word(job, REGULAR)
-            cells_at = 0
-            if cells >= 0:
-                cells_at = job + 8 * (word(job, CELLS_AT) + cells * word(job, CELLS))
-            tile(
-                element,
-                shift(element, y, done * word(slide, TARGET)),
-                word(slide, TARGET),
-                shift(element, x, cell * word(slide, SOURCE)),
-                word(slide, SOURCE),
-                word(slide, STEP),
-                work + ROWS_AT,
-                job + 8 * word(job, PIECES_AT),
-                job + 8 * PIECES,
-                weights,
-                bias,
-                table,
-                blocks,
-                clear_blocks,
-                cells_at,
-                min(HEIGHT, word(slide, COUNT) - done),
-                work,
-                indices,
-                word(job, SIZE_ACROSS),
-                word(job, COUNT_ACROSS),
-            )
+        run_tiles(
+            element, tile, job, x, y, all_there, work, weights, bias, table, blocks, clear_blocks,
+            indices, begun, ended,
+        )  # fmt: skip
         if word(job, ACTIVATION):
             run_end = ended * HEIGHT
             _finish(element, job, y, begun * HEIGHT, run_end, first * lanes, width, spare)
+
+
+@inlined
+def run_tiles(
+    element: Any,
+    tile: Any,
+    job: int,
+    x: int,
+    y: int,
+    all_there: bool,
+    work: int,
+    weights: int,
+    bias: int,
+    table: int,
+    blocks: int,
+    clear_blocks: int,
+    indices: int,
+    begun: int,
+    ended: int,
+) -> None:
+    """Tiles `begun` .. `ended` along the slide, for the blocks at `table`; `work` has its rows."""
+    slide = part_of(job, SLIDE)
+    for number in range(begun, ended):
+        done = number * HEIGHT
+        cells, cell = _tile_cells(job, number), 0
+        if cells < 0:
+            cell = done * word(slide, STEP) + word(slide, FIRST)
+            cells = -1 if all_there else word(job, REGULAR)
+        cells_at = 0
+        if cells >= 0:
+            cells_at = job + 8 * (word(job, CELLS_AT) + cells * word(job, CELLS))
+        tile(
+            element,
+            shift(element, y, done * word(slide, TARGET)),
+            word(slide, TARGET),
+            shift(element, x, cell * word(slide, SOURCE)),
+            word(slide, SOURCE),
+            word(slide, STEP),
+            work + ROWS_AT,
+            job + 8 * word(job, PIECES_AT),
+            job + 8 * PIECES,
+            weights,
+            bias,
+            table,
+            blocks,
+            clear_blocks,
+            cells_at,
+            min(HEIGHT, word(slide, COUNT) - done),
+            work,
+            indices,
+            word(job, SIZE_ACROSS),
+            word(job, COUNT_ACROSS),
+        )
 
 
 @kernel

@@ -161,11 +161,11 @@ class Grouped(Correlations):
             family = self._family
         lowered = self._lowered(family, *steps, plain)
         if family in BY_PIXELS and not (
-            inputs == 1 and all(_fits_pixels(axes) for axes, *_ in lowered)
+            inputs == 1 and all(fits_pixels(axes) for axes, *_ in lowered)
         ):
             return None
         numbers = self._numbers(from_[1], to[1])
-        tile = np.array([self._lanes, 4 * threads if threads > 1 else 1], np.int64)
+        tile = np.array([self._lanes, 4 * threads if threads > 1 else 1, 1], np.int64)
         blocks, phases, items = self._row_blocks(family), [], 1
         for axes, offsets, _, start, evens in lowered:
             parts = parts_of_axes(axes, family)
@@ -303,7 +303,7 @@ def _weaves(geometry: ConvGeometry) -> bool:
     return several and g.stride[row] == 2 and g.dilation[row] % 2 == 1
 
 
-def _fits_pixels(axes: np.ndarray) -> bool:
+def fits_pixels(axes: np.ndarray) -> bool:
     """Whether tiles of PIXELS do this correlation: see `grouped_tiles`."""
     height, width = axes[2], axes[3]
     first, last = width[FIRST], (width[COUNT] - 1) * width[STEP] + width[FIRST] + width[SPAN]

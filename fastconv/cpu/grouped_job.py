@@ -61,8 +61,8 @@ PIECES, HEADER = 26, 30
 # What a caller says about channels: all of the target and of the source, those of a group, and the
 # elements between them.
 (C_TARGETS, C_SOURCES, C_OUTPUTS, C_INPUTS, C_SOURCE_STEP, C_TARGET_STEP, C_WORDS) = range(7)
-# About the tile: lanes of a vector, and items that are wanted.
-(T_LANES, T_ITEMS, T_WORDS) = range(3)
+# About the tile: lanes of a vector, items wanted, and whether blocks of pixels may overlap.
+(T_LANES, T_ITEMS, T_OVERLAP, T_WORDS) = range(4)
 
 # A piece as it is listed: its taps along the two axes of rows, the first along the slide, its place
 # across, how many taps it has, and of WOVEN the phase of a row.
@@ -182,7 +182,7 @@ def grouped_job(
     lanes = tile[T_LANES]
     slide, across = parts[SLIDE], parts[ACROSS]
     phases = 2 if family == WOVEN else 1
-    blocks = _pixel_blocks(across, lanes, phases)
+    blocks = _pixel_blocks(across, lanes, phases, tile[T_OVERLAP])
     clear, width = _clear_blocks(blocks, across, lanes, phases), across[COUNT]
     if family not in BY_PIXELS:
         width = channels[C_TARGETS]
@@ -268,13 +268,13 @@ def _inner_tiles(slide: Any, tiles: int) -> Any:
 
 
 @register_jitable
-def _pixel_blocks(across: Any, lanes: int, phases: int) -> Any:
-    """Blocks of pixels, those without a border first; the last one of a row ends with it."""
+def _pixel_blocks(across: Any, lanes: int, phases: int, overlap: int) -> Any:
+    """Blocks of pixels, those without a border first; one that may overlap ends with its row."""
     count = -(-across[COUNT] // phases)
     blocks = np.empty((-(-count // lanes), BLOCK_WORDS), np.int64)
     i, j = 0, len(blocks) - 1
     for b in range(len(blocks)):
-        first = max(0, min(b * lanes, count - lanes))
+        first = max(0, min(b * lanes, count - lanes)) if overlap else b * lanes
         at = i if _is_clear(across, first, lanes, phases) else j
         if at == i:
             i += 1

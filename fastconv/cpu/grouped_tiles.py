@@ -167,7 +167,7 @@ def masked(e: Emit, word: str, arguments: list[Any], result: Any) -> Any:
     return e.builder.call(function, arguments)
 
 
-def _within(e: Emit, first: Any, step: int, size: Any) -> Any:
+def lanes_within(e: Emit, first: Any, step: int, size: Any) -> Any:
     """Lanes l with 0 <= first + l * step < size."""
     b, most = e.builder, 1 << 30
     numbers = ir.VectorType(i32, e.lanes)
@@ -183,16 +183,18 @@ def _within(e: Emit, first: Any, step: int, size: Any) -> Any:
     return b.and_(after, b.icmp_signed("<", steps, splat(b.sub(size, first))))
 
 
-class _Tile:
-    """Tiles of a family with `step` cells between outputs (0: any, told at run time).
+class Tile:
+    """Tiles of a family, with `step` cells between outputs (0: any, told at run time).
 
     `border` tells what may lie outside: cells ("cells"), lanes of a row of pixels ("lanes").
     """
 
+    kind = "slide"
+
     def __init__(self, family: int, step: int, border: str = "", height: int = HEIGHT) -> None:
         self.family, self.step, self.height = family, step, height
         self.at_cells, self.at_lanes = "cells" in border, "lanes" in border
-        self.name = "_".join(["slide", FAMILIES[family], str(step), *border.split(), str(height)])
+        self.name = "_".join([self.kind, FAMILIES[family], str(step), *border.split(), str(height)])
 
     def emit(self, builder: Any, element: Any, *args: Any) -> None:
         """y[p, b] = bias + sum over pieces, s of x[row + tap + p * step + s, b] * w[piece, s]"""
@@ -220,21 +222,31 @@ class _Tile:
                 )
                 self.index = builder.load(place, typ=self.integers, align=e.align)
             start = e.broadcast(bias) if self.pixels else e.load(bias, first)
-            row_of_weights, sums, before = carried[0], [], i64(0)
-            for several, single in zip(lengths[::2], lengths[1::2]):
-                state = [row_of_weights, *[start] * self.height]
-                for count, taps in ((several, PIECE), (single, 1)):
-                    with _repeated(e, count, state) as t:
-                        self._piece(state, builder.add(t, before), taps)
-                    before = builder.add(before, count)
-                row_of_weights = state[0]
-                sums.append(state[1:])
+            row_of_weights = self._block(lengths, carried[0], start, e.shift(y, first))
             if not self.pixels:  # the weights of the next block follow
                 carried[0] = row_of_weights
-            self._store(list(zip(*sums)), e.shift(y, first))
+
+    def _block(self, lengths: list[Any], row_of_weights: Any, start: Any, goal: Any) -> Any:
+        """Make the outputs of a block of lanes; returns where its weights end."""
+        sums, before = [], i64(0)
+        for phase in range(len(lengths) // 2):
+            state = [row_of_weights, *[start] * self.height]
+            before = self._pieces_of(state, lengths[2 * phase :][:2], before)
+            row_of_weights = state[0]
+            sums.append(state[1:])
+        self._store(list(zip(*sums)), goal)
+        return row_of_weights
+
+    def _pieces_of(self, state: list[Any], lengths: list[Any], before: Any) -> Any:
+        """Pieces of several taps and of one; returns the number of the next."""
+        for count, taps in zip(lengths, (PIECE, 1)):
+            with _repeated(self.e, count, state) as t:
+                self._piece(state, self.e.builder.add(t, before), taps)
+            before = self.e.builder.add(before, count)
+        return before
 
     def _piece(self, state: list[Any], number: Any, taps: int) -> None:
-        """The products of a piece; `state` is [its weights, *sums]."""
+        """The products of a piece; `state` begins with where its weights lie."""
         e, b = self.e, self.e.builder
         piece = b.gep(self.pieces, [e.times(number, PIECE_WORDS)], source_etype=i64)
         across, row = e.integer(piece, P_ACROSS), e.integer(self.rows, e.integer(piece, P_ROW))
@@ -242,12 +254,16 @@ class _Tile:
             self.loads.index = b.add(self.index, self._splat(across))
         if self.at_lanes:
             self._find_lanes(b.add(self.begin, across))
-        row_of_weights, sums = state[0], state[1:]
+        self._multiply(state, self._places(piece, row, across, taps), taps)
+
+    def _multiply(self, state: list[Any], places: Iterator[tuple[int, Any]], taps: int) -> None:
+        """The same, for the cells at `places`; `state` is [its weights, *sums]."""
+        e, row_of_weights, sums = self.e, state[0], state[1:]
         if self.pixels:
             weights = [e.broadcast(row_of_weights, s) for s in range(taps)]
         else:
             weights = [e.load(row_of_weights, s * e.lanes) for s in range(taps)]
-        for i, cell in self._places(piece, row, across, taps):
+        for i, cell in places:
             value = self.loads.load(cell)
             for s, p in self._users(i, taps):
                 sums[p] = e.fma(value, weights[s], sums[p])
@@ -294,7 +310,7 @@ class _Tile:
             with full:
                 self._store_rows(sums, goal, [])
             with part:
-                self._store_rows(sums, goal, [_within(e, n, 1, self.limit) for n in firsts])
+                self._store_rows(sums, goal, [lanes_within(e, n, 1, self.limit) for n in firsts])
 
     def _store_rows(self, sums: list[tuple[Any, ...]], goal: Any, masks: list[Any]) -> None:
         e, b = self.e, self.e.builder
@@ -321,7 +337,7 @@ class _Tile:
         """Which lanes of the vectors of a cell lie in their row: the second overlaps the first."""
         e = self.e
         starts = [first] if self.step == 1 else [first, e.builder.add(first, i64(e.lanes - 1))]
-        self.loads.alive = [_within(e, start, 1, self.size) for start in starts]
+        self.loads.alive = [lanes_within(e, start, 1, self.size) for start in starts]
 
     def _splat(self, number: Any) -> Any:
         b, empty = self.e.builder, self.integers(ir.Undefined)
@@ -331,7 +347,7 @@ class _Tile:
         return b.shuffle_vector(one, empty, ir.VectorType(i32, self.e.lanes)([0] * self.e.lanes))
 
 
-def _call(b: ir.IRBuilder, element: Any, made: _Tile, args: list[Any]) -> None:
+def _call(b: ir.IRBuilder, element: Any, made: Tile, args: list[Any]) -> None:
     """Call the function of a tile, made at its first use in a module."""
     name = f"fastconv_{made.name}_{element.dtype}"
     function = b.module.globals.get(name)
@@ -346,7 +362,9 @@ def _call(b: ir.IRBuilder, element: Any, made: _Tile, args: list[Any]) -> None:
     b.call(function, args)
 
 
-def _dispatch(family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...]) -> None:
+def _dispatch(
+    kind: type[Tile], family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...]
+) -> None:
     """Call the tile that fits the step and the border."""
     arguments = list(args)
     step, blocks, clear = arguments[4], arguments[10], arguments[12]
@@ -356,22 +374,20 @@ def _dispatch(family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...])
     def tiles(each: int, border: str) -> None:
         if family not in BY_PIXELS:
             if not border:
-                _call(b, element, _Tile(family, each), arguments)
+                _call(b, element, kind(family, each), arguments)
                 return
             with b.if_else(b.icmp_signed("<=", alive, i64(HALF))) as (few, many):
                 with few:
-                    _call(b, element, _Tile(family, each, border, HALF), arguments)
+                    _call(b, element, kind(family, each, border, HALF), arguments)
                 with many:
-                    _call(b, element, _Tile(family, each, border), arguments)
+                    _call(b, element, kind(family, each, border), arguments)
             return
         with b.if_then(b.icmp_signed(">", clear, i64(0))):
-            _call(
-                b, element, _Tile(family, each, border), [*arguments[:11], clear, *arguments[12:]]
-            )
+            _call(b, element, kind(family, each, border), [*arguments[:11], clear, *arguments[12:]])
         with b.if_then(b.icmp_signed("<", clear, count)):
             others = b.add(blocks, b.mul(clear, i64(8 * BLOCK_WORDS)))
             rest = [*arguments[:10], others, b.sub(count, clear), *arguments[12:]]
-            _call(b, element, _Tile(family, each, f"{border} lanes"), rest)
+            _call(b, element, kind(family, each, f"{border} lanes"), rest)
 
     def bordered(each: int) -> None:
         with b.if_else(b.icmp_signed("==", cells, i64(0))) as (inside, outside):
@@ -394,7 +410,7 @@ def _dispatch(family: int, b: ir.IRBuilder, element: Any, args: tuple[Any, ...])
                         bordered(0)
 
 
-def _family(family: int) -> Any:
+def family_tile(family: int, kind: type[Tile] = Tile) -> Any:
     """The intrinsic for the tiles of a family; `cells` is 0 where a tile sees no border."""
 
     @intrinsic
@@ -422,7 +438,7 @@ def _family(family: int) -> Any:
         limit: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _dispatch(family, builder, element, args[1:])
+            _dispatch(kind, family, builder, element, args[1:])
             return context.get_dummy_value()
 
         return types.void(element, *[types.int64] * 19), generate
@@ -431,5 +447,5 @@ def _family(family: int) -> Any:
 
 
 channels_tile, groups_tile, pairs_tile, pixels_tile, woven_tile = map(
-    _family, (CHANNELS, GROUPS, PAIRS, PIXELS, WOVEN)
+    family_tile, (CHANNELS, GROUPS, PAIRS, PIXELS, WOVEN)
 )
