@@ -232,6 +232,17 @@ def test_arrays_that_a_layer_copies():
         assert_same(step(network, x), step(slow, x))
 
 
+@pytest.mark.parametrize("layers", [(), (nn.Flatten(),), (nn.Flatten(1, 2), nn.Flatten())])
+def test_networks_that_only_look(layers):
+    """Their outputs are views of the batch."""
+    network = nn.Sequential(*layers)
+    for seed in range(STEPS):
+        x = batch(seed)
+        found = network.forward(x)
+        np.testing.assert_array_equal(found, x.reshape(found.shape))
+        assert (network.backward(found) == x).all()
+
+
 def test_copies_go_on(network):
     twin = copy.deepcopy(network)
     for seed in range(STEPS):

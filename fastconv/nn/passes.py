@@ -104,7 +104,7 @@ class _Ready:
             self._output = network.forward_by_layers(batch)
         self._absorbed = network.absorbed
         self._again = LongReplay(notes, [batch, *self._data()], kind[-1])
-        _check_size(self._again, self._output)
+        _check(self._again, self._output, batch)
         # What the layers keep, and where the batch is in that.
         self._kept = [(x, x._saved, _places(x._saved, batch)) for x in layers if x._saved]
         # After a forward pass: the batch, and what each layer keeps of it.
@@ -184,12 +184,17 @@ class _Ready:
         again = LongReplay(notes, [*arrays, *made], self.kind[-1])
         if not again.used.issuperset(range(len(arrays), len(arrays) + len(made))):
             raise Unwritten  # NumPy made one
-        _check_size(again, result)
+        _check(again, result, slope)
         return again, result
 
 
-def _check_size(again: LongReplay, result: Array | None) -> None:
-    if again.kept_bytes > MOST_KEPT or (result is not None and result.nbytes > MOST_COPIED):
+def _check(again: LongReplay, result: Array | None, given: Array) -> None:
+    """Raises Unwritten where memory is large, or a result is not in that of the passes."""
+    if again.kept_bytes > MOST_KEPT:
+        raise Unwritten
+    if result is None:
+        return
+    if result.nbytes > MOST_COPIED or np.may_share_memory(result, given):
         raise Unwritten
 
 
