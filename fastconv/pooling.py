@@ -26,7 +26,7 @@ from .arrays import (
 from .cpu.compile import name_of
 from .cpu.launch import SERIAL_WORK
 from .cpu.pool_job import ARGMAX, MAX, SUM
-from .cpu.pooling import Job, backward_job, element_steps, forward_job, pool_into, pool_steps
+from .cpu.pooling_engine import Job, backward_job, element_steps, forward_job, pool_into, pool_steps
 from .cpu.program import noted, rehearsing, unwritten
 from .cpu.replay import Again
 from .cpu.scatter import scatter_into
