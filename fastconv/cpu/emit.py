@@ -6,7 +6,7 @@ Lists given to `loop` are updated in place, which hides the phi nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -160,8 +160,26 @@ def outlined(name: str, emit: Callable, element: Any, *numbers: Any) -> tuple[An
         call_outlined(name, emit, builder, element, args[1:])
         return context.get_dummy_value()
 
-    wide = [types.int64 if isinstance(n, types.Integer) else n for n in numbers]
-    return types.void(element, *wide), generate
+    return types.void(element, *_widened(numbers)), generate
+
+
+def one_of(
+    functions: Sequence[tuple[str, Callable]], element: Any, chosen: Any, *numbers: Any
+) -> tuple[Any, Callable]:
+    """As `outlined`, of several names and what makes them: the one whose number is `chosen`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, chosen, *numbers = args
+        for i, (name, emit) in enumerate(functions):
+            with builder.if_then(builder.icmp_signed("==", chosen, i64(i))):
+                call_outlined(name, emit, builder, element, numbers)
+        return context.get_dummy_value()
+
+    return types.void(element, types.int64, *_widened(numbers)), generate
+
+
+def _widened(numbers: Any) -> list[Any]:
+    return [types.int64 if isinstance(n, types.Integer) else n for n in numbers]
 
 
 def call_outlined(name: str, emit: Callable, builder: Any, element: Any, arguments: Any) -> None:

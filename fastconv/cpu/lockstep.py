@@ -13,18 +13,8 @@ from .compile import compiled, float_kernel
 from .lockstep_tiles import (
     GATHER_BLOCKS,
     VECTORS,
-    dot_0,
-    dot_1,
-    dot_2,
-    dot_3,
-    gather_1,
-    gather_1_lone,
-    gather_4,
-    gather_4_lone,
-    gather_6,
-    gather_6_lone,
-    gather_8,
-    gather_8_lone,
+    dot,
+    gather,
     tally,
     window_maximum,
     window_slope,
@@ -113,6 +103,7 @@ def _sum_row(
         word(job, DEPTH), word(job, X_CHANNEL), y_channel, word(job, W_TARGET), word(job, W_SOURCE)
     )  # fmt: skip
     present = min(present, GATHER_BLOCKS[kind])
+    tile = kind if wide else kind + len(GATHER_BLOCKS)
     w = 0
     while w < word(_axis(job, 2), COUNT):
         tables = _tables(job, d, h, w)
@@ -122,23 +113,8 @@ def _sum_row(
             for k in range(present):
                 for i in range(lanes * (VECTORS if wide else 1)):
                     store(element, goal, k * y_channel + i, load(element, bias, k))
-        elif wide:
-            if kind == 0:
-                gather_8(element, goal, present, bias, x, tables, weights, steps)
-            elif kind == 1:
-                gather_6(element, goal, present, bias, x, tables, weights, steps)
-            elif kind == 2:
-                gather_4(element, goal, present, bias, x, tables, weights, steps)
-            else:
-                gather_1(element, goal, present, bias, x, tables, weights, steps)
-        elif kind == 0:
-            gather_8_lone(element, goal, present, bias, x, tables, weights, steps)
-        elif kind == 1:
-            gather_6_lone(element, goal, present, bias, x, tables, weights, steps)
-        elif kind == 2:
-            gather_4_lone(element, goal, present, bias, x, tables, weights, steps)
         else:
-            gather_1_lone(element, goal, present, bias, x, tables, weights, steps)
+            gather(element, tile, goal, present, bias, x, tables, weights, steps)
 
 
 @compiled
@@ -231,14 +207,8 @@ def _products(
             here, goals = shift(element, slopes, i * plane), shift(element, total, i)
             tally(element, goals, here, plane, counted - i, counts, g_steps)
     table, shape = job + 8 * (DOT_WORDS + r), (targets - k, lines - r, lines, plane)
-    if word(job, D_TILE) == 0:
-        dot_0(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
-    elif word(job, D_TILE) == 1:
-        dot_1(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
-    elif word(job, D_TILE) == 2:
-        dot_2(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
-    else:
-        dot_3(element, goal, slopes, source, table, shape, counts, x_steps, g_steps)
+    tile = word(job, D_TILE)
+    dot(element, tile, goal, slopes, source, table, shape, counts, x_steps, g_steps)
 
 
 @compiled

@@ -27,7 +27,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from ..machine import machine
-from .emit import Emit, emitter, i32, i64, outlined
+from .emit import Emit, emitter, i32, i64, one_of, outlined
 from .lanes import Lanes
 
 i8 = ir.IntType(8)
@@ -82,72 +82,74 @@ def _along_row(e: Emit, tables: Any, visit: Callable[[Any, Any], None]) -> None:
         visit([*outer, (table, b.sub(end, begin))], e.times(w, step))
 
 
-def _gather(block: int, vectors: int) -> Any:
-    """An intrinsic for a row of pixels, a block of target channels and some vectors of images."""
+def _gather(block: int, vectors: int) -> Callable:
+    """What makes a row of pixels of a block of target channels and some vectors of images."""
 
-    @intrinsic
-    def tile(
-        typing: Any,
-        element: Any,
-        y: Any,
-        present: Any,
-        bias: Any,
-        x: Any,
-        tables: Any,
-        weights: Any,
-        steps: Any,
-    ) -> Any:
-        def emit(builder: Any, element: Any, *args: Any) -> None:
-            e = emitter(builder, element)
-            y, present, bias, x, tables, weights, steps = args
-            depth, x_channel, y_channel, w_target, w_source = (
-                builder.extract_value(steps, i) for i in range(5)
-            )
-            y, bias, x, weights = map(e.at, (y, bias, x, weights))
-            targets = _clamped(e, block, present)
-            rows = [e.times(target, w_target) for target in targets]
-            goals = [e.times(target, y_channel) for target in targets]
+    def emit(builder: Any, element: Any, *args: Any) -> None:
+        e = emitter(builder, element)
+        y, present, bias, x, tables, weights, steps = args
+        depth, x_channel, y_channel, w_target, w_source = (
+            builder.extract_value(steps, i) for i in range(5)
+        )
+        y, bias, x, weights = map(e.at, (y, bias, x, weights))
+        targets = _clamped(e, block, present)
+        rows = [e.times(target, w_target) for target in targets]
+        goals = [e.times(target, y_channel) for target in targets]
 
-            def pixel(tables: Any, place: Any) -> None:
-                state = [e.broadcast(bias, target) for target in targets for _ in range(vectors)]
+        def pixel(tables: Any, place: Any) -> None:
+            state = [e.broadcast(bias, target) for target in targets for _ in range(vectors)]
 
-                def visit(source: Any, weight: Any) -> None:
-                    cell = e.shift(x, source)
-                    cells = [e.load(cell, s * e.lanes) for s in range(vectors)]
-                    for k in range(block):
-                        factor = e.broadcast(e.shift(weights, weight), rows[k])
-                        for s in range(vectors):
-                            i = k * vectors + s
-                            state[i] = e.fma(factor, cells[s], state[i])
-
-                with e.loop(depth, state) as c:
-                    at = e.times(c, x_channel), e.times(c, w_source)
-                    _walk(e, tables, at, state, visit)
+            def visit(source: Any, weight: Any) -> None:
+                cell = e.shift(x, source)
+                cells = [e.load(cell, s * e.lanes) for s in range(vectors)]
                 for k in range(block):
-                    goal = e.shift(e.shift(y, place), goals[k])
+                    factor = e.broadcast(e.shift(weights, weight), rows[k])
                     for s in range(vectors):
-                        e.store(state[k * vectors + s], goal, s * e.lanes)
+                        i = k * vectors + s
+                        state[i] = e.fma(factor, cells[s], state[i])
 
-            _along_row(e, tables, pixel)
+            with e.loop(depth, state) as c:
+                at = e.times(c, x_channel), e.times(c, w_source)
+                _walk(e, tables, at, state, visit)
+            for k in range(block):
+                goal = e.shift(e.shift(y, place), goals[k])
+                for s in range(vectors):
+                    e.store(state[k * vectors + s], goal, s * e.lanes)
 
-        numbers = (y, present, bias, x, tables, weights, steps)
-        return outlined(f"gather_{block}_{vectors}", emit, element, *numbers)
+        _along_row(e, tables, pixel)
 
-    return tile
+    return emit
 
 
-# y[k * y_channel + n] = bias[k] + sum over c, entries i of
-#                weights[k * w_target + c * w_source + i.second] * x[c * x_channel + i.first + n]
-# for k < present and the images n of the vectors; channels beyond are the last one once more. The
-# `steps` are depth (of c), x_channel, y_channel, w_target, w_source. Every table has an entry.
-gather_8 = _gather(8, VECTORS)
-gather_6 = _gather(6, VECTORS)
-gather_4 = _gather(4, VECTORS)
-gather_1 = _gather(1, VECTORS)
-gather_8_lone = _gather(8, 1)
-gather_6_lone = _gather(6, 1)
-gather_4_lone = _gather(4, 1)
-gather_1_lone = _gather(1, 1)
+GATHER_TILES = [
+    (f"gather_{block}_{vectors}", _gather(block, vectors))
+    for vectors in (VECTORS, 1)
+    for block in GATHER_BLOCKS
+]
+
+
+@intrinsic
+def gather(
+    typing: Any,
+    element: Any,
+    tile: Any,
+    y: Any,
+    present: Any,
+    bias: Any,
+    x: Any,
+    tables: Any,
+    weights: Any,
+    steps: Any,
+) -> Any:
+    """y[k * y_channel + n] = bias[k] + sum over c, entries i of
+                   weights[k * w_target + c * w_source + i.second] * x[c * x_channel + i.first + n]
+
+    for k < present and the images n of the vectors; channels beyond are the last one once more. The
+    `steps` are depth (of c), x_channel, y_channel, w_target, w_source. Every table has an entry.
+    The tile is a number in `GATHER_TILES`.
+    """
+    numbers = (y, present, bias, x, tables, weights, steps)
+    return one_of(GATHER_TILES, element, tile, *numbers)
 
 
 def _total(e: Emit, vector: Any) -> Any:
@@ -174,57 +176,39 @@ def dot_tiles() -> tuple[tuple[int, int], ...]:
     return (3, 4), (4, 3), (2, 6), (1, 8)
 
 
-def _dot(number: int) -> Any:
-    """An intrinsic for the products of a block of target channels and some rows."""
+def _dot(number: int) -> Callable:
+    """What makes the products of a block of target channels and some rows."""
 
-    @intrinsic
-    def tile(
-        typing: Any,
-        element: Any,
-        goal: Any,
-        gradient: Any,
-        x: Any,
-        table: Any,
-        shape: Any,
-        counts: Any,
-        x_steps: Any,
-        g_steps: Any,
-    ) -> Any:
-        def emit(builder: Any, element: Any, *args: Any) -> None:
-            e = emitter(builder, element)
-            block, height = dot_tiles()[number]
-            goal, gradient, x, table, shape, counts, x_steps, g_steps = args
-            targets, rows, goal_channel, g_channel = (
-                builder.extract_value(shape, i) for i in range(4)
-            )
-            goal, gradient, x, table = map(e.at, (goal, gradient, x, table))
-            channels, lines = _clamped(e, block, targets), _clamped(e, height, rows)
-            planes = [e.times(channel, g_channel) for channel in channels]
-            places = [e.integer(table, line) for line in lines]
-            state = [e.constant(0) for _ in range(block * height)]
+    def emit(builder: Any, element: Any, *args: Any) -> None:
+        e = emitter(builder, element)
+        block, height = dot_tiles()[number]
+        goal, gradient, x, table, shape, counts, x_steps, g_steps = args
+        targets, rows, goal_channel, g_channel = (builder.extract_value(shape, i) for i in range(4))
+        goal, gradient, x, table = map(e.at, (goal, gradient, x, table))
+        channels, lines = _clamped(e, block, targets), _clamped(e, height, rows)
+        planes = [e.times(channel, g_channel) for channel in channels]
+        places = [e.integer(table, line) for line in lines]
+        state = [e.constant(0) for _ in range(block * height)]
 
-            def visit(x: Any, g: Any) -> None:
-                # The fewer are held, the others pass by.
-                by_row = block < height
-                held, passing = (g, planes), (x, places)
-                if not by_row:
-                    held, passing = passing, held
-                kept = [e.load(held[0], place) for place in held[1]]
-                for i, place in enumerate(passing[1]):
-                    value = e.load(passing[0], place)
-                    for j, other in enumerate(kept):
-                        n = i * block + j if by_row else j * block + i
-                        state[n] = e.fma(value, other, state[n])
+        def visit(x: Any, g: Any) -> None:
+            # The fewer are held, the others pass by.
+            by_row = block < height
+            held, passing = (g, planes), (x, places)
+            if not by_row:
+                held, passing = passing, held
+            kept = [e.load(held[0], place) for place in held[1]]
+            for i, place in enumerate(passing[1]):
+                value = e.load(passing[0], place)
+                for j, other in enumerate(kept):
+                    n = i * block + j if by_row else j * block + i
+                    state[n] = e.fma(value, other, state[n])
 
-            _pixels(e, counts, (x, gradient), (x_steps, g_steps), state, visit)
-            rows_of = [e.times(channel, goal_channel) for channel in channels]
-            goals = [e.shift(goal, builder.add(line, row)) for line in lines for row in rows_of]
-            _add_totals(e, state, goals)
+        _pixels(e, counts, (x, gradient), (x_steps, g_steps), state, visit)
+        rows_of = [e.times(channel, goal_channel) for channel in channels]
+        goals = [e.shift(goal, builder.add(line, row)) for line in lines for row in rows_of]
+        _add_totals(e, state, goals)
 
-        numbers = (goal, gradient, x, table, shape, counts, x_steps, g_steps)
-        return outlined(f"dot_{number}", emit, element, *numbers)
-
-    return tile
+    return emit
 
 
 def _pixels(e: Emit, counts: Any, at: Any, steps: Any, state: list[Any], visit: Callable) -> None:
@@ -249,14 +233,31 @@ def _add_totals(e: Emit, sums: list[Any], goals: list[Any]) -> None:
         b.store(b.fadd(old, _total(e, vector)), goal, align=e.align)
 
 
-# goal[k * goal_channel + r] += sum over p, n of gradient[k * g_channel + p.g + n] *
-#                               x[table[r] + p.x + n]
-# for k < targets and r < rows, and as many pixels p as `counts` says along three axes; `shape` is
-# targets, rows, goal_channel, g_channel.
-dot_0 = _dot(0)
-dot_1 = _dot(1)
-dot_2 = _dot(2)
-dot_3 = _dot(3)
+DOT_TILES = [(f"dot_{number}", _dot(number)) for number in range(4)]
+
+
+@intrinsic
+def dot(
+    typing: Any,
+    element: Any,
+    tile: Any,
+    goal: Any,
+    gradient: Any,
+    x: Any,
+    table: Any,
+    shape: Any,
+    counts: Any,
+    x_steps: Any,
+    g_steps: Any,
+) -> Any:
+    """goal[k * goal_channel + r] += sum over p, n of gradient[k * g_channel + p.g + n] *
+                                                      x[table[r] + p.x + n]
+
+    for k < targets and r < rows, and as many pixels p as `counts` says along three axes; `shape` is
+    targets, rows, goal_channel, g_channel. The tile is a number in `dot_tiles`.
+    """
+    numbers = (goal, gradient, x, table, shape, counts, x_steps, g_steps)
+    return one_of(DOT_TILES, element, tile, *numbers)
 
 
 @intrinsic
