@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import estimates, reference
-from .cpu.engine import Correlations, planar_tile
+from .cpu.engine import Correlations
 from .cpu.fourier_engine import Fourier, spectra_bytes
 from .cpu.gradient_engine import WeightGradient
 from .cpu.grouped_engine import Grouped, channel_family
@@ -59,7 +59,7 @@ def _decline_depthwise(geometry: ConvGeometry, dtype: str, operation: str) -> st
     g = geometry
     if g.in_channels > 1 or (g.out_channels == 1 and operation != "weight_gradient"):
         return None
-    few_sums = math.prod(planar_tile(g.out_channels)) < 16 and g.out_channels > 6
+    few_sums = machine().vector_registers < 32 and g.out_channels > 6
     if few_sums and operation == "forward" and g.rank == 2:
         return None  # planar tiles of several outputs load more often than tiles along the rows
     return "one input channel: the others use it for several outputs at once"
