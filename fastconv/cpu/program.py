@@ -15,10 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compile import Kernel
-from .memory import address_of
+from .memory import OPERANDS, address_of
 
 # Bases of a place besides the numbers of arrays.
 (WORK, NUMBER) = -2, -1
+
+# Words of a step, then for each operand a base (an array of the call, scratch memory, or NUMBER)
+# and what is added to it. The guard is such a pair too: a word without which the step is left out.
+(S_KERNEL, S_JOB, S_ITEMS, S_THREADS, S_GUARD, S_OPERANDS) = (0, 1, 2, 3, 4, 6)
+STEP_WORDS = S_OPERANDS + 2 * OPERANDS
 
 
 class Unwritten(Exception):
@@ -122,6 +127,18 @@ class Program:
         if items:
             count = min(self.threads if threads is None else threads, items)
             self.steps.append(Step(kernel, dtype, job, operands, items, count, guard))
+
+    def step_words(self, arrays: int) -> list[int]:
+        """The steps as words; the scratch memory is the base after so many of arrays."""
+        words = []
+        for step in self.steps:
+            kernel = step.kernel.address(step.dtype)
+            words += [kernel, address_of(step.job), step.items, step.threads]
+            for operand in (step.guard or 0, *step.operands):
+                base, number = operand if isinstance(operand, Place) else (NUMBER, operand)
+                words += [arrays if base == WORK else base, number]
+            words += [NUMBER, 0] * (OPERANDS - len(step.operands))
+        return words
 
 
 def _owner(array: np.ndarray) -> Any:

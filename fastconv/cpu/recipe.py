@@ -14,8 +14,8 @@ import numba
 from numba import prange
 
 from .compile import OPTIONS, Kernel, cached, compiled
-from .memory import OPERANDS, address_of, call, set_word, word, words_of
-from .program import WORK, Place, Program
+from .memory import call, set_word, word, words_of
+from .program import NUMBER, S_GUARD, S_ITEMS, S_JOB, S_KERNEL, S_OPERANDS, S_THREADS, STEP_WORDS
 from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 
 # Words of a recipe: the kernel that performs it, the words it is found by, its table of results,
@@ -23,12 +23,6 @@ from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
 # which kernels report a failure, and what explains it to the caller.
 (R_PERFORM, R_KEY_AT, R_KEY_COUNT, R_RESULTS_AT, R_STEPS_AT, R_STEPS) = range(6)
 (R_WORK, R_WORK_BASE, R_FAILURES, R_EXPLAIN, R_SPREAD, R_STATE, R_WORDS) = range(6, 13)
-
-# Words of a step, then for each operand a base (an array of the call, scratch memory, or NUMBER)
-# and what is added to it. The guard is such a pair too: a word without which the step is left out.
-(S_KERNEL, S_JOB, S_ITEMS, S_THREADS, S_GUARD, S_OPERANDS) = (0, 1, 2, 3, 4, 6)
-STEP_WORDS = S_OPERANDS + 2 * OPERANDS
-NUMBER = -1
 
 # More threads than there are.
 MOST_THREADS = 1 << 30
@@ -49,18 +43,6 @@ LINES, LINE_WORDS = 64, 8
 (A_RECIPE, A_LINE, A_KIND, A_TEXT, A_LENGTH, ANSWER_WORDS) = range(6)
 NONE = -1
 (NO_FAILURE, VALUE_ERROR, TYPE_ERROR, MEMORY_ERROR, OTHER_ERROR) = range(5)
-
-
-def step_words(program: Program, arrays: int) -> list[int]:
-    """The steps of a program on so many arrays, whose scratch memory is the base after them."""
-    words = []
-    for step in program.steps:
-        words += [step.kernel.address(step.dtype), address_of(step.job), step.items, step.threads]
-        for operand in (step.guard or 0, *step.operands):
-            base, number = operand if isinstance(operand, Place) else (NUMBER, operand)
-            words += [arrays if base == WORK else base, number]
-        words += [NUMBER, 0] * ((STEP_WORDS - S_OPERANDS) // 2 - len(step.operands))
-    return words
 
 
 @compiled

@@ -26,7 +26,6 @@ from .recipe import (
     R_WORK_BASE,
     SPREADING,
     do_steps,
-    step_words,
 )
 
 # Arrays of a call, of which any may be missing; scratch memory is the base after them.
@@ -71,7 +70,7 @@ def _replay_many(recipe: int, pointer_at: int, bases: int, count: int, threads: 
 
 def _recipe(program: Program, arrays: int) -> np.ndarray:
     """The words of a recipe that has steps only."""
-    steps = step_words(program, arrays)
+    steps = program.step_words(arrays)
     w = np.array([*[0] * R_WORDS, *steps], np.int64)
     w[R_STEPS_AT], w[R_STEPS] = R_WORDS, len(program.steps)
     w[R_WORK], w[R_WORK_BASE] = program.work_bytes, arrays

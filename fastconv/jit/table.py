@@ -65,7 +65,6 @@ from ..cpu.recipe import (
     TYPE_ERROR,
     USERS_AT,
     VALUE_ERROR,
-    step_words,
 )
 from ..precision import when_changed
 
@@ -128,7 +127,7 @@ class Recipe:
         self.key, self.program, self.handler, self.arrays = key, program, handler, arrays
         table = [word for size, shape, strides in results for word in (size, *shape, *strides)]
         self.results = np.array(table or [0], np.int64)
-        steps = [] if program is None else step_words(program, arrays)
+        steps = [] if program is None else program.step_words(arrays)
         self.words = w = np.array([*[0] * R_WORDS, *steps], np.int64)
         w[R_KEY_AT], w[R_KEY_COUNT] = address_of(key), len(key)
         w[R_RESULTS_AT], w[R_STEPS_AT] = address_of(self.results), R_WORDS
