@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,6 +31,29 @@ def _verdict(row: Algorithm, task: Task) -> Verdict:
         return Verdict(row.name, refusal, None, row.advantage, math.inf, 0, 0)
     doubt = row.declines(*task.problem)
     return Verdict(row.name, None, doubt, row.advantage, *row.estimate(task))
+
+
+def choice(
+    op: str, algorithm: str, verdicts: Sequence[Verdict], place: str = ""
+) -> tuple[int, str]:
+    """Number of the row that was asked for, or else of the fastest that nothing speaks against.
+
+    Also why it is taken. Raises ValueError, with the `place` of the table, for an unknown algorithm
+    or one that refuses.
+    """
+    if algorithm == "auto":
+        able = [i for i, v in enumerate(verdicts) if v.refusal is None]
+        willing = [i for i in able if verdicts[i].doubt is None]
+        index = min(willing or able, key=lambda i: verdicts[i].seconds)
+        return index, verdicts[index].advantage
+    names = [v.algorithm for v in verdicts]
+    if algorithm not in names:
+        known = f"'auto' or one of {names}"
+        raise ValueError(f"{op}: algorithm{place} must be {known}, not {algorithm!r}")
+    index = names.index(algorithm)
+    if verdicts[index].refusal is not None:
+        raise ValueError(f"{op}: algorithm {algorithm!r}: {verdicts[index].refusal}")
+    return index, "asked for by algorithm="
 
 
 # Sums of all products, one by one: no precision excludes them.
@@ -101,17 +125,7 @@ def _plan(
     problem = real.without_padding() if folded else real
     task = Task(problem, compute, operation, packed, channels_last)
     verdicts = tuple(_verdict(row, task) for row in ALGORITHMS)
-    names = [row.name for row in ALGORITHMS]
-    if algorithm == "auto":
-        possible = [i for i, v in enumerate(verdicts) if v.refusal is None and v.doubt is None]
-        index = min(possible, key=lambda i: verdicts[i].seconds)
-        reason = verdicts[index].advantage
-    else:
-        if algorithm not in names:
-            raise ValueError(f"{op}: algorithm must be 'auto' or one of {names}, not {algorithm!r}")
-        index, reason = names.index(algorithm), "asked for by algorithm="
-        if verdicts[index].refusal is not None:
-            raise ValueError(f"{op}: algorithm {algorithm!r}: {verdicts[index].refusal}")
+    index, reason = choice(op, algorithm, verdicts)
     engine = ALGORITHMS[index].make(problem, compute, operation, activation)
     if epilogue is not None and isinstance(engine, Correlations) and engine.fuses:
         engine.epilogue = epilogue
@@ -121,5 +135,5 @@ def _plan(
         engine = ComplexParts(engine, operation)
     elif dtype != compute:
         engine = Widened(engine, compute)
-    decision = Decision(geometry, operation, str(dtype), names[index], reason, verdicts)
+    decision = Decision(geometry, operation, str(dtype), ALGORITHMS[index].name, reason, verdicts)
     return decision, engine

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import check_string
+from ..choose import choice
 from ..geometry import ConvGeometry
 from ..plan import Decision, Verdict
 from ..precision import get_precision
@@ -188,24 +189,11 @@ def _plan(
     folded = operation == "input_gradient" and geometry.padding_mode != "zeros"
     problem = geometry.without_padding() if folded else geometry
     verdicts = tuple(_verdict(row, problem, dtype.name, operation, device) for row in ALGORITHMS)
-    names = [row.name for row in ALGORITHMS]
-    if algorithm == "auto":
-        possible = [i for i, v in enumerate(verdicts) if v.refusal is None and v.doubt is None]
-        possible = possible or [i for i, v in enumerate(verdicts) if v.refusal is None]
-        index = min(possible, key=lambda i: verdicts[i].seconds)
-        reason = verdicts[index].advantage
-    else:
-        if algorithm not in names:
-            raise ValueError(
-                f"{op}: algorithm on the device must be 'auto' or one of {names}, not {algorithm!r}"
-            )
-        index, reason = names.index(algorithm), "asked for by algorithm="
-        if verdicts[index].refusal is not None:
-            raise ValueError(f"{op}: algorithm {algorithm!r}: {verdicts[index].refusal}")
+    index, reason = choice(op, algorithm, verdicts, " on the device")
     engine = ALGORITHMS[index].make(problem, dtype.name, operation, activation)
     if folded:
         engine = FoldedBorder(engine, geometry)
-    decision = Decision(geometry, operation, str(dtype), names[index], reason, verdicts)
+    decision = Decision(geometry, operation, str(dtype), ALGORITHMS[index].name, reason, verdicts)
     return decision, engine
 
 

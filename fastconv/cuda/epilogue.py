@@ -12,8 +12,6 @@ from .activation import activation, number
 from .backend import SIMULATED, cuda
 from .emit import device
 
-# Where a value of an argument lies: one for each channel, or one for each output.
-CHANNEL, OUTPUT = "c", "o"
 # Users' functions that are told apart.
 MOST_KNOWN = 256
 
@@ -61,8 +59,8 @@ def finish(
 ) -> Any:
     """The device function of (sum, channel, element of the output, extras).
 
-    `places` says for each of the extras where it lies; each has its value as an argument of the
-    epilogue after the sum.
+    `places` says for each of the extras whether it has a value for each channel, "c", or for each
+    output, "o"; that is an argument of the epilogue after the sum.
     """
     call = "activate(y)"
     space: dict[str, Any] = {"activate": activation(name, compute), "real": number(compute)}

@@ -88,8 +88,3 @@ def mse_loss(prediction: DeviceArray, target: DeviceArray) -> tuple[float, Devic
     run("difference", _difference, gradient, prediction, target, factor)
     total = channel_sums((gradient * gradient).reshape(-1, 1))
     return float(total.item()) / factor / factor / prediction.size, gradient
-
-
-def best_classes(scores: DeviceArray) -> np.ndarray:
-    """The class of the highest score, (N, ...), on the host."""
-    return scores.copy_to_host().argmax(axis=1)
