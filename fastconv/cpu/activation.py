@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from ..arguments import check_choice
 from .compile import Kernel, compiled, float_kernel, kernel
 from .elementary import divide, exp, expm1, log1p, magnitude, negative, normal, select
-from .emit import Emit, emitter
+from .emit import POSITIVE, TO_SIX, Emit, emitter
 from .memory import load, store
 
 
@@ -83,6 +83,18 @@ _apply_mish = _vectorised(_mish)
 def _clip(x: Any, high: int) -> Any:
     """x within 0 .. high; comparisons are written so that NaN stays NaN."""
     return 0 * high if x < 0 else high if x > high else x
+
+
+# Those that tiles make of sums in their registers.
+CLIPS = {"relu": POSITIVE, "relu6": TO_SIX}
+
+
+@compiled
+def clipped(x: Any, clip: int) -> Any:
+    """As `Emit.clipped`, of one number."""
+    if clip == TO_SIX:
+        return _clip(x, 6)
+    return 0 if clip == POSITIVE and x < 0 else x
 
 
 # The kernels work on `end` values from address `values` on, whole vectors of them.

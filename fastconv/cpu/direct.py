@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .activation import clipped
 from .compile import compiled, inlined, kernel
 from .epilogue import begin_block, finish
 from .job import (
@@ -173,7 +174,7 @@ def _tiles(
             place = shift(element, y, i * width if onward else word(goals, i))
             for v in range(width):
                 value = load(element, bias, v)
-                store(element, place, v, 0 if clip and value < 0 else value)
+                store(element, place, v, clipped(value, clip))
     elif word(job, FORM) != PAIRWISE:
         outer(
             element, y, goals, onward, bias, 0, x, lines, pixels, taps, count, depth, step, weights,

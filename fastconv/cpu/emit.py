@@ -18,6 +18,7 @@ from ..machine import machine
 i32, i64 = ir.IntType(32), ir.IntType(64)
 pointer = ir.PointerType()
 SCALARS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int64": i64}
+(KEEP, POSITIVE, TO_SIX) = range(3)  # what `clipped` makes of numbers
 SUFFIXES = {"float32": "f32", "float64": "f64"}
 
 
@@ -116,12 +117,18 @@ class Emit:
         return self.vector([self.scalar(number)] * self.lanes)
 
     def clipped(self, vectors: list[Any], clip: Any) -> list[Any]:
-        """max(x, 0) in every lane where the int64 `clip` is not 0; NaN stays NaN."""
+        """Every lane kept, made positive, or cut to 0 .. 6 as well, by int64; NaN stays NaN."""
         b, whole = self.builder, self.dtype == "int64"
-        lowest = self.vector([self.scalar(-(2**63) if whole else float("-inf"))] * self.lanes)
-        low = b.select(b.icmp_signed("!=", clip, i64(0)), self.constant(0), lowest)
-        below = b.icmp_signed if whole else b.fcmp_ordered
-        return [b.select(below("<", x, low), low, x) for x in vectors]
+        least, most = (-(2**63), 2**63 - 1) if whole else (float("-inf"), float("inf"))
+        compare = b.icmp_signed if whole else b.fcmp_ordered
+
+        def limit(applies: Any, number: int, none: float) -> Any:
+            return b.select(applies, self.constant(number), self.constant(none))
+
+        low = limit(b.icmp_signed("!=", clip, i64(KEEP)), 0, least)
+        high = limit(b.icmp_signed("==", clip, i64(TO_SIX)), 6, most)
+        raised = [b.select(compare("<", x, low), low, x) for x in vectors]
+        return [b.select(compare(">", x, high), high, x) for x in raised]
 
     @contextmanager
     def loop(self, count: Any, carried: list[Any]) -> Iterator[Any]:

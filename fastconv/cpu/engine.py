@@ -13,8 +13,9 @@ from .. import recycling
 from ..geometry import ConvGeometry
 from ..machine import machine
 from . import launch
-from .activation import activation_address
+from .activation import CLIPS, activation_address
 from .direct import correlate
+from .emit import KEEP
 from .epilogue import reserve
 from .fused import Fused
 from .job import (
@@ -134,7 +135,7 @@ class Correlations:
     ) -> None:
         self.geometry, self.dtype, self.form = geometry, dtype, form
         self.activation = activation_address(activation, dtype)
-        self._clips = activation == "relu"
+        self._clips = CLIPS.get(activation or "", KEEP)
         self.epilogue: Fused | None = None  # set before the first call
         self.forward = operation == "forward"
         self._words = geometry_words(geometry)
@@ -227,9 +228,9 @@ class Correlations:
         return job
 
     def _clip(self, job: np.ndarray) -> None:
-        """Have tiles take the positive part while it is in registers."""
+        """Have tiles clip sums while they are in registers, if that is the activation."""
         if self._clips:
-            job[CLIP], job[ACTIVATION] = 1, 0
+            job[CLIP], job[ACTIVATION] = self._clips, 0
 
     def _reserve(self, job: np.ndarray) -> None:
         """Make room for an epilogue."""

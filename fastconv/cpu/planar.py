@@ -10,6 +10,7 @@ from typing import Any
 
 from numba.extending import intrinsic
 
+from .activation import clipped
 from .compile import compiled, inlined, kernel
 from .emit import emitter, outlined
 from .epilogue import begin_planar_block, finish_planar
@@ -209,7 +210,7 @@ def _tiles(
                 value = load(element, bias, k)
                 goal = shift(element, y, word(goals, s) + k * to_channel)
                 for lane in range(lanes):
-                    store(element, goal, lane, 0 if clip and value < 0 else value)
+                    store(element, goal, lane, clipped(value, clip))
     elif block == 1:
         planar_1(
             element, y, goals, to_channel, bias, x, lines, taps, tap_count, depth, step, weights,

@@ -160,7 +160,7 @@ def _tile(
 
 # y[goals[m] + v] = start[m, v] + sum over t, c of
 #                   x[lines[m] + taps[t] + c * step] * weights[(t * depth + c) * width + v]
-# for the pixels m of `tiles` tiles, or 0 with `clip` if that is less. `start` has rows `start_step`
+# for the pixels m of `tiles` tiles, clipped as `Emit.clipped` says. `start` has rows `start_step`
 # apart (0: one row of biases serves all pixels). Every tile has goals of its own, or with `onward`
 # those of the first, so many elements on for each tile. The first `far` tiles have the places of
 # the next one fetched. `tiles`, `tap_count` and `depth` are at least 1. All arguments but `element`
@@ -246,7 +246,7 @@ def _planar(block: int) -> Any:
 
 # y[goals[s] + k * to_channel + lane] = bias[k] + sum over t, c of
 #                    weights[(t * depth + c) * block + k] * x[lines[s] + taps[t] + c * step + lane]
-# for the vectors s of `tiles` tiles, or 0 with `clip` if that is less.
+# for the vectors s of `tiles` tiles, clipped as `Emit.clipped` says.
 planar_1 = _planar(1)
 planar_6 = _planar(6)
 planar_even = _planar(0)
