@@ -9,8 +9,8 @@ from .config import show_config
 from .cpu.launch import get_threads, set_threads, threads
 from .device import to_device
 from .functional import *
-from .geometry import receptive_field
 from .precision import get_precision, precision, set_precision
+from .sizes import receptive_field
 from .warmup import warmup
 
 

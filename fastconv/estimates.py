@@ -17,8 +17,9 @@ from .cpu.grouped_tiles import PAIRS
 from .cpu.launch import SERIAL_WORK
 from .cpu.sliding_engine import sliding_share
 from .cpu.winograd_engine import most_tiles
-from .geometry import ConvGeometry, phase_count
+from .geometry import ConvGeometry
 from .machine import machine
+from .sizes import phase_count
 
 
 class Task(NamedTuple):

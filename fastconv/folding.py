@@ -12,7 +12,8 @@ import numpy as np
 
 from .arguments import Pairs, Size
 from .arrays import compute_dtype, empty, is_channels_last
-from .geometry import ConvGeometry, phase_count
+from .geometry import ConvGeometry
+from .sizes import phase_count
 
 Index = tuple[Any, ...]
 

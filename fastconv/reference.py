@@ -25,13 +25,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.arguments import Pairs, Size
-from fastconv.geometry import (
-    AdaptiveGeometry,
-    ConvGeometry,
-    PoolGeometry,
-    adaptive_bin,
-    window_extent,
-)
+from fastconv.geometry import AdaptiveGeometry, ConvGeometry, PoolGeometry
+from fastconv.sizes import adaptive_bin, window_extent
 
 Array = np.ndarray
 AnyPool = PoolGeometry | AdaptiveGeometry

@@ -16,7 +16,8 @@ from conv_cases import integers
 
 import fastconv
 from fastconv import reference
-from fastconv.geometry import AdaptiveGeometry, PoolGeometry, adaptive_bin
+from fastconv.geometry import AdaptiveGeometry, PoolGeometry
+from fastconv.sizes import adaptive_bin
 
 
 @dataclass(frozen=True)

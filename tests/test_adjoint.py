@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import fastconv
 from fastconv.arrays import is_channels_last
-from fastconv.geometry import PADDING_MODES, PADDING_NAMES, ConvGeometry, transposed_size
+from fastconv.geometry import PADDING_MODES, PADDING_NAMES, ConvGeometry
 from fastconv.plan import OPERATIONS
+from fastconv.sizes import transposed_size
 
 WITHOUT_MODE = [row for row in CASES if row.geometry.padding_mode == "zeros"]
 

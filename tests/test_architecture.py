@@ -18,6 +18,7 @@ ORDER = (
     "arguments",
     "precision",
     "remembered",
+    "sizes",
     "geometry",
     "machine",
     "reference",
@@ -136,12 +137,17 @@ def test_imports_go_one_way(parts):
 
 
 def test_the_reference_stands_alone():
-    assert set(ours(("reference",), MODULES["reference",])) == {("arguments",), ("geometry",)}
+    assert set(ours(("reference",), MODULES["reference",])) == {
+        ("arguments",),
+        ("geometry",),
+        ("sizes",),
+    }
 
 
-def test_geometry_is_pure_python():
-    """Sizes are unbounded integers there; NumPy's would overflow."""
-    found = {name.split(".")[0] for name in imports(("geometry",), MODULES["geometry",])}
+@pytest.mark.parametrize("name", ["sizes", "geometry"])
+def test_sizes_are_pure_python(name):
+    """They are unbounded integers there; NumPy's would overflow."""
+    found = {module.split(".")[0] for module in imports((name,), MODULES[name,])}
     assert not found & {"numpy", "scipy"}
 
 
@@ -150,7 +156,7 @@ def test_the_engine_knows_no_doors():
     for parts, tree in MODULES.items():
         if parts[0] == "cpu":
             known = {target[0] for target in ours(parts, tree)}
-            allowed = {"_version", "arguments", "cpu", "geometry", "machine", "recycling"}
+            allowed = {"_version", "arguments", "cpu", "geometry", "machine", "recycling", "sizes"}
             assert known <= allowed, parts
 
 

@@ -12,11 +12,8 @@ import pytest
 
 import fastconv
 from fastconv.arguments import LIMIT, as_int, as_shape, as_sizes
-from fastconv.geometry import (
-    PADDING_NAMES,
-    AdaptiveGeometry,
-    ConvGeometry,
-    PoolGeometry,
+from fastconv.geometry import PADDING_NAMES, AdaptiveGeometry, ConvGeometry, PoolGeometry
+from fastconv.sizes import (
     adaptive_bin,
     conv_size,
     phase_count,
@@ -510,7 +507,7 @@ def code_of(path):
     return {number: " ".join(words) for number, words in lines.items()}
 
 
-def test_only_geometry_divides_by_a_stride():
+def test_only_one_file_divides_by_a_stride():
     assert all(map(DIVIDES.search, ["n // s", "n//stride + 1", "n / g.stride[0]", "n //= strides"]))
     assert not any(map(DIVIDES.search, ["n // size", "n / scale", "n * stride", "strided // 2"]))
     package = Path(fastconv.__file__).parent
@@ -521,4 +518,4 @@ def test_only_geometry_divides_by_a_stride():
         if DIVIDES.search(line)
     }
     places = {place.rsplit(":", 1)[0] for place in found}
-    assert places == {"geometry.py"}, sorted(found)
+    assert places == {"sizes.py"}, sorted(found)

@@ -18,7 +18,7 @@ from fastconv.cpu.windows import (
     shares,
     window_runs,
 )
-from fastconv.geometry import adaptive_bin, pool_size
+from fastconv.sizes import adaptive_bin, pool_size
 
 
 def cells_of(axis, output):

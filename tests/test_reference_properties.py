@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 from scipy import ndimage, signal
 
 from fastconv import reference
-from fastconv.geometry import (
-    PADDING_MODES,
-    AdaptiveGeometry,
-    ConvGeometry,
-    PoolGeometry,
-    window_extent,
-)
+from fastconv.geometry import PADDING_MODES, AdaptiveGeometry, ConvGeometry, PoolGeometry
+from fastconv.sizes import window_extent
 
 CASES = settings(max_examples=300, deadline=None)
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import recycling
-from ..geometry import PADDING_MODES, ConvGeometry, conv_size, same_size, window_extent
+from ..geometry import PADDING_MODES, ConvGeometry
 from ..machine import machine
+from ..sizes import conv_size, same_size, window_extent
 from . import launch
 from .activation import activation_address
 from .fourier import (

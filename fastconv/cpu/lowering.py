@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from ..geometry import PADDING_MODES, ConvGeometry, phase_count, phase_taps
+from ..geometry import PADDING_MODES, ConvGeometry
+from ..sizes import phase_count, phase_taps
 
 # Words of a geometry, then GEOMETRY_AXIS words for each of the axes depth, height, width.
 (G_BATCH, G_IN, G_OUT, G_GROUPS, G_AXES) = range(5)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..geometry import ConvGeometry, same_size
+from ..geometry import ConvGeometry
 from ..machine import machine
+from ..sizes import same_size
 from .engine import ITEM_SIZES, Correlations
 from .job import (
     DEPTH_STEP,

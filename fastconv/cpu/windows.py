@@ -20,14 +20,8 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from ..geometry import (
-    AdaptiveGeometry,
-    PoolGeometry,
-    adaptive_bin,
-    conv_size,
-    phase_count,
-    window_extent,
-)
+from ..geometry import AdaptiveGeometry, PoolGeometry
+from ..sizes import adaptive_bin, conv_size, phase_count, window_extent
 
 AnyPool = PoolGeometry | AdaptiveGeometry
 Axis = tuple[int, int, int, int, int, int, int, int]

@@ -10,7 +10,8 @@ import numpy as np
 from .. import pooling
 from ..arguments import Size, as_sizes, as_threads, check_count, plain
 from ..arrays import as_operand
-from ..geometry import AdaptiveGeometry, as_padding, transposed_size
+from ..geometry import AdaptiveGeometry, as_padding
+from ..sizes import transposed_size
 
 
 def _unpooled_size(

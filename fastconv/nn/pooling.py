@@ -17,9 +17,10 @@ from fastconv.cpu.lockstep_engine import (
     is_lockstep,
 )
 from fastconv.cpu.lockstep_engine import maximum as lockstep_maximum
-from fastconv.geometry import AdaptiveGeometry, PoolGeometry, adaptive_bin, as_padding
+from fastconv.geometry import AdaptiveGeometry, PoolGeometry, as_padding
 from fastconv.nn.layer import FLOAT_TYPES, Array, Layer
 from fastconv.nn.summary import Windows
+from fastconv.sizes import adaptive_bin
 
 # The operations by rank.
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastconv.arguments import as_shape
-from fastconv.geometry import receptive_field
+from fastconv.sizes import receptive_field
 
 if TYPE_CHECKING:
     from fastconv.nn.layer import Layer

@@ -20,8 +20,9 @@ from ..calls import ConvCall
 from ..choose import plan_conv
 from ..cpu.fourier_engine import scipy_fft, tile
 from ..cpu.launch import thread_count
-from ..geometry import ConvGeometry, same_size, window_extent
+from ..geometry import ConvGeometry
 from ..plan import Decision
+from ..sizes import same_size, window_extent
 
 MODES = ("full", "same", "valid")
 METHODS = ("auto", "direct", "fft")
