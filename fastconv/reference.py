@@ -300,6 +300,15 @@ def _divisor(
     )
 
 
+def _divided(array: Array, divisor: int) -> Array:
+    """array / divisor; NumPy divides complex numbers by ``divisor + 0j``, and Inf times 0 is NaN."""
+    if not np.iscomplexobj(array):
+        return array / divisor
+    result = np.empty_like(array)
+    result.real, result.imag = array.real / divisor, array.imag / divisor
+    return result
+
+
 def avg_pool(
     geometry: AnyPool,
     x: Array,
@@ -329,7 +338,7 @@ def avg_pool(
     for cell, window in _windows(geometry):
         region = x[window]
         divisor = _divisor(geometry, cell, region, count_include_pad, divisor_override)
-        y[cell] = _flat(region).sum(axis=2, dtype=x.dtype) / divisor
+        y[cell] = _divided(_flat(region).sum(axis=2, dtype=x.dtype), divisor)
     return y
 
 
@@ -347,7 +356,7 @@ def avg_pool_input(
     for cell, window in _windows(geometry):
         region = grad_x[window]
         divisor = _divisor(geometry, cell, region, count_include_pad, divisor_override)
-        region += _over(grad_output[cell] / divisor, region)
+        region += _over(_divided(grad_output[cell], divisor), region)
     return grad_x
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import reference
 from fastconv.geometry import PADDING_MODES, AdaptiveGeometry, ConvGeometry, PoolGeometry
 
@@ -310,6 +311,20 @@ def test_avg_pool_gradient_by_hand():
     assert gradient.tolist() == [[[2.0, 6.0, 4.0]]]
     gradient = reference.avg_pool_input(geometry, row(6.0, 12.0), count_include_pad=False)
     assert gradient.tolist() == [[[3.0, 9.0, 6.0]]]
+
+
+def test_avg_pool_of_an_infinite_part():
+    """The other part of a complex number stays what it is."""
+    x = row(complex(math.inf, 3), 1j)
+    geometry = pool_geometry(x, 2)
+    for average in (reference.avg_pool(geometry, x), fastconv.avg_pool1d(x, 2)):
+        assert average.tolist() == [[[complex(math.inf, 2)]]]
+    slope = row(complex(math.inf, 3))
+    for gradient in (
+        reference.avg_pool_input(geometry, slope),
+        fastconv.grad.avg_pool1d(slope, x.shape, 2),
+    ):
+        assert gradient.tolist() == [[[complex(math.inf, 1.5)] * 2]]
 
 
 def test_lp_pool_by_hand():
