@@ -301,7 +301,7 @@ def _divisor(
 
 
 def _divided(array: Array, divisor: int) -> Array:
-    """array / divisor; NumPy divides complex numbers by ``divisor + 0j``, and Inf times 0 is NaN."""
+    """The quotient; NumPy divides complex numbers by ``divisor + 0j``, and Inf times 0 is NaN."""
     if not np.iscomplexobj(array):
         return array / divisor
     result = np.empty_like(array)
