@@ -106,7 +106,7 @@ def _refuse_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str |
         return f"its input gradient needs stride 1, not {g.stride}"
     if operation == "input_gradient" and set(g.dilation) != {1}:
         return f"its input gradient needs dilation 1, not {g.dilation}"
-    if slide_of(g, dtype) is None:
+    if slide_of(g, dtype, operation) is None:
         return (
             f"needs three kernel rows, or a row of {3 * machine().lanes(dtype)}, at stride 1 and "
             f"dilation 1 along them, not {g.kernel_size}"

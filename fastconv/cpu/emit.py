@@ -153,6 +153,31 @@ class Emit:
         b.cbranch(b.icmp_signed("<", following, count), body, after)
         b.position_at_end(after)
 
+    @contextmanager
+    def loop_or_none(self, count: Any, carried: list[Any]) -> Iterator[Any]:
+        """As `loop`, but `count` may be 0, and it is never unrolled."""
+        b = self.builder
+        before, head, body, after = (b.block, *map(b.append_basic_block, ("head", "body", "after")))
+        b.branch(head)
+        b.position_at_end(head)
+        starts = [i64(0), *carried]
+        phis = [b.phi(value.type) for value in starts]
+        for phi, value in zip(phis, starts):
+            phi.add_incoming(value, before)
+        b.cbranch(b.icmp_signed("<", phis[0], count), body, after)
+        b.position_at_end(body)
+        carried[:] = phis[1:]
+        yield phis[0]
+        for phi, value in zip(phis, [b.add(phis[0], i64(1)), *carried]):
+            phi.add_incoming(value, b.block)
+        latch = b.branch(head)
+        keep = ir.MDValue(b.module, [], name=str(len(b.module.metadata)))
+        rolled = b.module.add_metadata([ir.MetaDataString(b.module, "llvm.loop.unroll.disable")])
+        keep.operands = (keep, rolled)  # a loop's name is a node that begins with itself
+        latch.set_metadata("llvm.loop", keep)
+        b.position_at_end(after)
+        carried[:] = phis[1:]
+
 
 def emitter(builder: ir.IRBuilder, element: Any) -> Emit:
     """The words for whole vectors of this machine, `element` as in `compile`."""

@@ -24,7 +24,6 @@ Legend: i a cell, s a tap of its piece, p an output, all counted along the slide
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -48,32 +47,6 @@ PIECE = 3
 (B_SOURCE, B_TARGET, BLOCK_WORDS) = range(3)
 # The offset of what lies outside and counts as zero; sums with it stay below half of it.
 OUTSIDE = -(1 << 60)
-
-
-@contextmanager
-def _repeated(e: Emit, count: Any, carried: list[Any]) -> Iterator[Any]:
-    """As `Emit.loop`, but `count` may be 0, and it is never unrolled."""
-    b = e.builder
-    before, head, body, after = (b.block, *map(b.append_basic_block, ("head", "body", "after")))
-    b.branch(head)
-    b.position_at_end(head)
-    starts = [i64(0), *carried]
-    phis = [b.phi(value.type) for value in starts]
-    for phi, value in zip(phis, starts):
-        phi.add_incoming(value, before)
-    b.cbranch(b.icmp_signed("<", phis[0], count), body, after)
-    b.position_at_end(body)
-    carried[:] = phis[1:]
-    yield phis[0]
-    for phi, value in zip(phis, [b.add(phis[0], i64(1)), *carried]):
-        phi.add_incoming(value, b.block)
-    latch = b.branch(head)
-    keep = ir.MDValue(b.module, [], name=str(len(b.module.metadata)))
-    rolled = b.module.add_metadata([ir.MetaDataString(b.module, "llvm.loop.unroll.disable")])
-    keep.operands = (keep, rolled)  # a loop's name is a node that begins with itself
-    latch.set_metadata("llvm.loop", keep)
-    b.position_at_end(after)
-    carried[:] = phis[1:]
 
 
 class Cells:
@@ -212,7 +185,7 @@ class Tile:
         lane_step = self.step if self.pixels else 1
         self.loads = Cells(e, self.family, lane_step, self.at_lanes)
         carried = [weights]
-        with _repeated(e, block_count, carried) as n:
+        with e.loop_or_none(block_count, carried) as n:
             block = builder.gep(blocks, [e.times(n, BLOCK_WORDS)], source_etype=i64)
             begin, first = e.integer(block, B_SOURCE), e.integer(block, B_TARGET)
             self.begin, self.first, self.x = begin, first, e.shift(x, begin)
@@ -240,7 +213,7 @@ class Tile:
     def _pieces_of(self, state: list[Any], lengths: list[Any], before: Any) -> Any:
         """Pieces of several taps and of one; returns the number of the next."""
         for count, taps in zip(lengths, (PIECE, 1)):
-            with _repeated(self.e, count, state) as t:
+            with self.e.loop_or_none(count, state) as t:
                 self._piece(state, self.e.builder.add(t, before), taps)
             before = self.e.builder.add(before, count)
         return before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -37,59 +38,74 @@ from .lowering import (
 )
 from .memory import address_of
 from .sliding import (
-    COLUMNS,
-    COLUMNS_AT,
-    ENDS_AT,
+    COUNTS,
     EXTRA_WORDS,
-    FULL,
     HEIGHT,
-    HEIGHTS,
     LANES,
     OUT_AT,
-    PLANES,
-    PLANES_AT,
-    REST,
-    REST_AT,
+    PIECE_TAPS,
+    PIECES_AT,
+    ROW_PITCH,
     ROW_STEP,
     ROWS,
+    SIZE,
     WEIGHTS,
     slide,
-    sliding_vectors,
+    tile_rows,
 )
-from .sliding import PITCH as ROW_PITCH
 
 # Pixels of a box, in the sense of `job`: rows of a tile count as one.
 MOST_PIXELS = 1 << 15
 
+# Rows of a kernel that make sliding worth while.
+FEWEST_ROWS = 3
+
 
 class Slide(NamedTuple):
-    """How a kernel is cut: into rows of columns, and the taps that are left."""
+    """How a kernel is cut into rows and columns, and which of the tiles takes them."""
 
     along_width: bool  # or along the height
+    size: int
     height: int  # rows of a tile
-    rows: int  # of the kernel
-    columns: int
-    rest: int
+    taps: int  # of a plane
+    columns: int  # of the kernel
 
 
-def slide_of(geometry: ConvGeometry, dtype: str) -> Slide | None:
+def slide_of(geometry: ConvGeometry, dtype: str, operation: str) -> Slide | None:
     """How to slide over this geometry; None if its kernel has too few rows."""
     g, lanes = geometry, machine().lanes(dtype)
-    *_, kernel_height, kernel_width = 1, *g.kernel_size
+    made = g.in_size if operation == "input_gradient" else g.out_size
+    (*_, height, width), (*_, rows, columns) = (1, *made), (1, *g.kernel_size)
     dense = [s == d == 1 for s, d in zip(g.stride, g.dilation)]
-    if g.rank > 1 and dense[-2] and kernel_height >= HEIGHTS[-1]:
-        height = next(h for h in HEIGHTS if h <= kernel_height)
-        return Slide(False, height, kernel_height, kernel_width, 0)
-    rows, rest = divmod(kernel_width, lanes)
-    if dense[-1] and rows >= HEIGHTS[-1]:
-        height = next(h for h in HEIGHTS if h <= rows)
-        return Slide(True, height, rows, lanes, rest)
+    if g.rank > 1 and dense[-2] and rows >= FEWEST_ROWS:
+        return Slide(False, *_tile_for(height), rows * columns, columns)
+    if dense[-1] and columns >= FEWEST_ROWS * lanes:
+        return Slide(True, *_tile_for(same_size(width, lanes)), columns, lanes)
     return None
+
+
+def _tile_for(height: int) -> tuple[int, int]:
+    """Which tile makes so many output rows in the least time, and its rows."""
+    sizes = tile_rows(machine())
+    # A row that stays empty costs as much as any other, a tile as much as a row more.
+    size = min(range(len(sizes)), key=lambda i: same_size(height, sizes[i]) * (sizes[i] + 1))
+    return size, sizes[size]
+
+
+def _pieces(slide: Slide) -> np.ndarray:
+    """The pieces of a plane of the kernel, those of most taps first: (taps, row, column)."""
+    pieces = []
+    for column in range(slide.columns):
+        rows = same_size(slide.taps - column, slide.columns)
+        count = same_size(rows, PIECE_TAPS[0])
+        ends = [rows * i // count for i in range(count + 1)]
+        pieces += [(-(end - row), row, column) for row, end in pairwise(ends)]
+    return np.abs(np.array(sorted(pieces), np.int64))
 
 
 def sliding_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
     """Part of the lanes of all tiles that hold outputs."""
-    slide = slide_of(geometry, dtype)
+    slide = slide_of(geometry, dtype, operation)
     assert slide is not None
     size = geometry.in_size if operation == "input_gradient" else geometry.out_size
     height, width = (1, *size)[-2:]
@@ -98,17 +114,6 @@ def sliding_share(geometry: ConvGeometry, dtype: str, operation: str) -> float:
         return width / (same_size(width, lanes * slide.height) * lanes * slide.height)
     share = height / (same_size(height, slide.height) * slide.height)
     return share * width / (same_size(width, lanes) * lanes)
-
-
-def _reading_order(slide: Slide) -> np.ndarray:
-    """Where each weight of a plane stands in memory, in the order in which tiles meet them."""
-    rows, columns, height = slide.rows, slide.columns, slide.height
-    order: list[int] = []
-    for r in range(rows + height - 1):
-        sums = range(max(0, r - rows + 1), min(height, r + 1))
-        order += [(r - i) * columns + s for s in range(columns) for i in sums]
-    order += range(rows * columns, rows * columns + slide.rest)
-    return np.array(order, np.int64)
 
 
 class Sliding(Correlations):
@@ -120,17 +125,17 @@ class Sliding(Correlations):
         self, geometry: ConvGeometry, dtype: str, operation: str, activation: str | None = None
     ) -> None:
         super().__init__(geometry, dtype, operation, PLANAR, activation)
-        slide_found = slide_of(geometry, dtype)
-        assert slide_found is not None
-        self._slide, self._kernel = slide_found, slide
-        self._order = _reading_order(slide_found)
+        found = slide_of(geometry, dtype, operation)
+        assert found is not None
+        self._slide, self._kernel = found, slide
+        self._pieces = _pieces(found)
         self._tile[T_BLOCK], self._tile[T_CACHE] = 1, 2 * machine().level2_bytes
         self._block, self._blocks = 1, self.targets
         self._zeros = np.zeros((self.groups, self.targets), dtype)
         self._zeros_at = address_of(self._zeros)
-        self._tile[T_LINES] = sliding_vectors(machine(), slide_found.height)
-        if slide_found.along_width:
-            self._tile[T_LANES] *= slide_found.height
+        self._tile[T_LINES] = 1
+        if found.along_width:
+            self._tile[T_LANES] *= found.height
 
     def _weight_jobs(self, strides: tuple[int, ...], plain: bool) -> list[tuple[np.ndarray, int]]:
         """One packing job: the rows of an output channel are weights in the order of meeting."""
@@ -146,17 +151,23 @@ class Sliding(Correlations):
             places[axis[OFFSETS_AT] : axis[OFFSETS_AT] + axis[TAPS]] * step
             for axis, step in zip(axes[1:], steps[2:])
         )
-        planes = source_step * np.arange(self.sources)[:, None] + d
+        planes = (source_step * np.arange(self.sources)[:, None] + d).ravel()
         taps = np.add.outer(h, w).ravel()
         if self._slide.along_width:
-            planes, taps = np.add.outer(planes, h), w
-        rows = np.add.outer(planes.ravel(), taps[self._order]).ravel()
+            planes, taps = np.add.outer(planes, h).ravel(), w
+        rows = np.concatenate([self._rows(count, planes, taps) for count in PIECE_TAPS])
         words = [self.targets, self._blocks, 1, 1, len(rows), group_step, target_step]
         order, beyond = np.argsort(rows, kind="stable"), np.zeros(width, np.int64)
         job = np.concatenate([np.array(words, np.int64), rows, rows[order], order, beyond])
         jobs = [(job, self.groups * self._blocks * len(rows))]
         self._packing = ((strides, plain), jobs)
         return jobs
+
+    def _rows(self, count: int, planes: np.ndarray, taps: np.ndarray) -> np.ndarray:
+        """Where the weights of all pieces of `count` taps lie in planes with these taps."""
+        _, row, column = self._pieces[self._pieces[:, 0] == count].T
+        places = (row[:, None] + np.arange(count)) * self._slide.columns + column[:, None]
+        return np.add.outer(planes, taps[places]).ravel()
 
     def _job(
         self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int
@@ -168,31 +179,32 @@ class Sliding(Correlations):
         job = correlation_job(
             axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, False
         )
+        self._clip(job)
         lanes, item = machine().lanes(self.dtype), ITEM_SIZES[self.dtype]
-        direct, vectors = bool(job[DIRECT]), int(self._tile[T_LINES])
+        direct = bool(job[DIRECT])
         d, h, w = axes[1:]
         depths, columns = _along(job, d, direct), _along(job, w, direct)
         planes = (job[DEPTH_STEP] * np.arange(self.sources))[:, None] + depths
+        h_taps = _along(job, h, direct)
         x = np.zeros(EXTRA_WORDS, np.int64)
-        rest = columns[:0]
         if cut.along_width:
-            planes = planes[..., None] + _along(job, h, direct)
-            columns, rest = columns[: cut.columns], columns[cut.rows * cut.columns :]
+            planes = planes[..., None] + h_taps
             x[ROW_PITCH], x[ROW_STEP] = lanes, lanes * w[TARGET]
         else:
-            planes = planes + _along(job, h, direct)[0]
+            planes = planes + h_taps[0]
             x[ROW_PITCH], x[ROW_STEP], x[HEIGHT] = h[PITCH], row_target, height
-        x[ROWS], x[LANES], x[FULL] = cut.height, lanes, cut.rows - cut.height + 1
-        x[PLANES], x[COLUMNS], x[REST] = planes.size, len(columns), len(rest)
-        x[WEIGHTS] = planes.size * len(self._order)
-        x[PLANES_AT] = len(job) + EXTRA_WORDS
-        x[COLUMNS_AT] = x[PLANES_AT] + planes.size
-        x[REST_AT] = x[COLUMNS_AT] + len(columns)
-        x[ENDS_AT] = job[THREAD_BYTES]
-        cells = cut.height * vectors
-        x[OUT_AT] = x[ENDS_AT] + -(-8 * cells // 64) * 64
-        job[EXTRA_AT], job[THREAD_BYTES] = len(job), x[OUT_AT] + cells * lanes * item
-        return np.concatenate([job, x, planes.ravel(), columns, rest])
+        taps, rows, places = self._pieces.T
+        places = x[ROW_PITCH] * rows + columns[places]
+        pieces = [
+            np.add.outer(planes.ravel(), places[taps == count]).ravel() for count in PIECE_TAPS
+        ]
+        x[SIZE], x[ROWS], x[LANES] = cut.size, cut.height, lanes
+        x[COUNTS:] = [len(places) for places in pieces]
+        x[WEIGHTS] = x[COUNTS:] @ PIECE_TAPS
+        x[PIECES_AT] = len(job) + EXTRA_WORDS
+        x[OUT_AT] = job[THREAD_BYTES]
+        job[EXTRA_AT], job[THREAD_BYTES] = len(job), x[OUT_AT] + cut.height * lanes * item
+        return np.concatenate([job, x, *pieces])
 
 
 def _tall_taps(axes: np.ndarray, offsets: np.ndarray, height: int) -> np.ndarray:
