@@ -265,7 +265,8 @@ def _choose_boxes(
             fits = window <= budget or (pixels <= kept and window <= KEPT_WINDOWS * budget)
             if fits and pixels <= most_pixels:
                 break
-            axes[a, BOX] = -(-axes[a, BOX] // 2)
+            cut = 2 if a == 1 and _growth(axes[2]) < _growth(axes[1]) else a
+            axes[cut, BOX] = -(-axes[cut, BOX] // 2)
     for a in range(4):
         while axes[a, BOX] > 1:
             boxes, pixels = 1, 1
@@ -279,6 +280,16 @@ def _choose_boxes(
         axes[a, BOXES] = -(-axes[a, COUNT] // axes[a, BOX])
         if axes[a, BOXES]:
             axes[a, BOX] = -(-axes[a, COUNT] // axes[a, BOXES])
+
+
+@register_jitable
+def _growth(axis: Any) -> float:
+    """Times as many positions for each output, if the boxes are cut in half along an axis."""
+    box, half = axis[BOX], -(-axis[BOX] // 2)
+    if half == box:
+        return math.inf
+    gathered = axis[GATHERED]
+    return _positions(axis, half, gathered) * box / (_positions(axis, box, gathered) * half)
 
 
 @register_jitable
