@@ -137,7 +137,7 @@ NARROW = Rates(
         "depthwise": 0.35,
         "grouped": 0.45,
         "planar": 0.6,
-        "sliding": 0.45,
+        "sliding": 0.85,
         "winograd": 0.6,
         "direct": 0.75,
     },
