@@ -1,13 +1,13 @@
-"""Calls inside a user's own nopython code, and users' epilogues: what they cost.
+"""Calls inside a user's own nopython code, and users' epilogues: ``python -m benchmarks.jit``.
 
-    python -m benchmarks.jit
-
+What they cost: "processes" with cache=True, "loops" over small images, "epilogues" of layers.
 Medians of blocks that take turns. "Kernels" is the same loop in which the user would call the
 kernels himself: recipe known, results allocated beforehand.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import statistics
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +198,17 @@ def processes() -> None:
             print(f"  {name}: compile or load {compiling:.2f}, first call {calling:.2f}")
 
 
-def main() -> None:
-    """Print every figure."""
-    processes()
-    loops()
-    epilogues()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables that were asked for."""
+    tables = {"processes": processes, "loops": loops, "epilogues": epilogues}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.jit", description=__doc__)
+    parser.add_argument("tables", nargs="*", help=f"some of {', '.join(tables)}; default: all")
+    options = parser.parse_args(arguments)
+    unknown = set(options.tables) - set(tables)
+    if unknown:
+        parser.error(f"unknown tables {sorted(unknown)}")
+    for title in options.tables or tables:
+        tables[title]()
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from benchmark_rows import timing_of
 
 import fastconv
-from benchmarks import contest, exact, peak, timing
+from benchmarks import contest, exact, jit, peak, signal, timing
 from benchmarks.cases import ConvCase, PoolCase
 from benchmarks.contest import Rules, compete
 from benchmarks.ours import our_sides
@@ -411,3 +412,14 @@ def test_scipy_agrees_where_it_can() -> None:
         *("scipy.signal direct", "scipy.ndimage", "scipy.signal fft", "scipy.signal oa fft"),
     }
     assert list(scipy.sides(Problem(SUITES["resnet50"][1].shrunk()))) == []
+
+
+@pytest.mark.parametrize("main", [jit.main, signal.main])
+def test_options_of_tables(main: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Help runs nothing, and no more does a table that there is not."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "default: all" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["nothing"])
+    assert "unknown tables ['nothing']" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fastconv
 from fastconv.cpu.compile import cache_folder
+from fastconv.jit import table
 
 PACKAGE = Path(fastconv.__file__).parent
 EXAMPLES = PACKAGE.parent / "examples"
@@ -172,3 +173,14 @@ def test_examples():
     for name in ("numba_edges.py", "numba_lenet.py"):
         command = [sys.executable, str(EXAMPLES / name)]
         subprocess.run(command, check=True, timeout=170, stdout=subprocess.DEVNULL)
+
+
+def test_the_stamp_covers_kernels_in_users_functions(tmp_path, monkeypatch):
+    """Those of epilogues are compiled into them."""
+    shutil.copytree(PACKAGE, tmp_path / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(table, "__file__", str(tmp_path / "fastconv" / "jit" / "table.py"))
+    before = table.stamp.__wrapped__()
+    assert before == table.stamp()
+    fused = tmp_path / "fastconv" / "cpu" / "fused.py"
+    fused.write_text(fused.read_text() + "\n# changed")
+    assert table.stamp.__wrapped__() != before

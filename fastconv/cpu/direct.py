@@ -10,7 +10,7 @@ from typing import Any
 
 from .activation import clipped
 from .compile import compiled, inlined, kernel
-from .epilogue import begin_block, finish
+from .epilogue import begin_block, finish, gather
 from .job import (
     ACTIVATION,
     AHEAD,
@@ -123,10 +123,10 @@ def _block(
     set_steps(steps, height, width)
     in_place = channel == 1 and width <= remaining and word(job, ACTIVATION) == 0
     in_place = in_place and word(job, EPILOGUE) == 0
+    others = False
     if word(job, EPILOGUE):
         columns = min(width, remaining)
-        rows = min(most, pixels)
-        begin_block(element, job, parameters, work, rows, width, columns, first_channel)
+        others = begin_block(element, job, parameters, work, width, columns, first_channel)
     lines, goals = work + word(job, LINES_AT), work + word(job, GOALS_AT)
     if in_place:
         _tiles(element, job, target, goals, 0, bias, x, lines, pixels, weights, width)
@@ -143,9 +143,11 @@ def _block(
         if word(job, ACTIVATION):
             call(word(job, ACTIVATION), sums, 0, 0, rows * width, 0)
         if word(job, EPILOGUE):
-            finish(
-                element, job, parameters, work, sums, rows, width, columns, target, there, 0
-            )  # fmt: skip
+            if others:
+                gather(
+                    element, job, parameters, work, 0, rows, width, columns, target, there, 0
+                )  # fmt: skip
+            finish(job, work, sums, rows * width, width)
         _store(element, target, there, pixel, channel, sums, width, rows, columns)
 
 

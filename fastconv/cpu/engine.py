@@ -33,6 +33,7 @@ from .job import (
     PACKED_AT,
     PAIRWISE,
     PLANAR,
+    SUM_LINES,
     T_BLOCK,
     T_CACHE,
     THREAD_BYTES,
@@ -224,7 +225,7 @@ class Correlations:
             axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, True
         )
         self._clip(job)
-        self._reserve(job)
+        self._reserve(job, int(job[SUM_LINES]))
         return job
 
     def _clip(self, job: np.ndarray) -> None:
@@ -232,11 +233,11 @@ class Correlations:
         if self._clips:
             job[CLIP], job[ACTIVATION] = self._clips, 0
 
-    def _reserve(self, job: np.ndarray) -> None:
-        """Make room for an epilogue."""
+    def _reserve(self, job: np.ndarray, pixels: int) -> None:
+        """Make room for an epilogue of so many pixels at once."""
         if self.epilogue is not None:
             size = ITEM_SIZES[self.dtype]
-            reserve(job, self.epilogue.address, self.epilogue.parameters, size)
+            reserve(job, self.epilogue.address, self.epilogue.parameters, size, pixels)
 
     def is_plain(self, bias: np.ndarray | None) -> bool:
         """Whether outputs that no weight reaches are zero."""

@@ -18,7 +18,7 @@ from numba.extending import is_jitted
 
 from .compile import FLOATS, OPTIONS, Kernel
 from .epilogue import MOST_PARAMETERS, PER_CHANNEL, PER_OUTPUT
-from .memory import address_of, load, shift, store
+from .memory import address_of, load, shift, store, word
 
 # Functions of one process: more means that somebody makes ever new ones.
 MOST_FUNCTIONS = 256
@@ -97,22 +97,30 @@ class _Same:
 
 
 def kernel_source(function: Any, parameters: int) -> Callable[..., None]:
-    """The kernel of a jitted function: values[i] = function(values[i], operands[j, i], ...).
+    """The kernel of a jitted function: values[i] = function(values[i], operands of i, ...).
 
-    `begin` is how many elements lie between the operands of one parameter and the next.
+    `table` has an address and a step for each operand. There are `end` values, in stretches of
+    `begin`: the operands of stretch s lie s * begin * step elements after the address.
     """
-    loads = "".join(
-        f", load(element, shift(element, operands, {j} * begin), i)" for j in range(parameters)
+    numbers = range(parameters)
+    places = "".join(
+        f"            step = word(table, {2 * j + 1})\n"
+        f"            o{j} = shift(element, word(table, {2 * j}), first * step)\n"
+        for j in numbers
     )
+    loads = "".join(f", load(element, o{j}, i)" for j in numbers)
     # A closure: of global functions Numba takes those of equal code for the same.
     source = (
         "def make(function):\n"
-        "    def epilogue(element, values, operands, begin, end, thread):\n"
-        "        for i in range(end):\n"
-        f"            store(element, values, i, function(load(element, values, i){loads}))\n"
+        "    def epilogue(element, values, table, begin, end, thread):\n"
+        "        for first in range(0, end, begin):\n"
+        "            row = shift(element, values, first)\n"
+        f"{places}"
+        "            for i in range(min(begin, end - first)):\n"
+        f"                store(element, row, i, function(load(element, row, i){loads}))\n"
         "    return epilogue\n"
     )
-    namespace: dict[str, Any] = {"load": load, "store": store, "shift": shift}
+    namespace: dict[str, Any] = {"load": load, "store": store, "shift": shift, "word": word}
     exec(source, namespace)
     return namespace["make"](function)  # type: ignore[no-any-return]
 
@@ -258,10 +266,11 @@ _KERNEL = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 6)
 def _apply(epilogue: Fused, target: np.ndarray, parameters: Sequence[np.ndarray]) -> None:
     """A second pass over the results."""
     values, operands = target.ravel(), np.empty((len(parameters), target.size), target.dtype)
+    table = np.array([(address_of(row), 0) for row in operands], np.int64)
     beyond = (1,) * (target.ndim - 2)
     for row, array in zip(operands, parameters):
         whole = array.reshape(-1, *beyond) if array.ndim == 1 else array
         row[:] = np.broadcast_to(whole, target.shape).ravel()
-    addresses = address_of(values), address_of(operands)
+    addresses = address_of(values), address_of(table)
     _KERNEL(epilogue.address)(0, *addresses, target.size, target.size, 0)
     np.copyto(target, values.reshape(target.shape))

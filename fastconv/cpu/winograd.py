@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compile import compiled, float_kernel, inlined
-from .epilogue import begin_block, finish
+from .epilogue import begin_block, finish, gather
 from .job import (
     ACTIVATION,
     BLOCK,
@@ -247,42 +247,38 @@ def _leave(
     rows, columns, run = word(extra, ROWS), word(extra, COLUMNS), word(extra, RUN)
     index = slot * word(extra, PRODUCTS) * word(extra, M_PLANE)
     m = shift(element, work + word(extra, M_AT), index)
-    out, row = work + word(extra, OUT_AT), run * columns * width
-    goals, t = work + word(job, GOALS_AT), 0
+    out, step = work + word(extra, OUT_AT), word(extra, COLUMN_STEP)
+    goals, t, others = work + word(job, GOALS_AT), 0, False
     if word(job, EPILOGUE):
-        pixels = run * columns
-        begin_block(element, job, parameters, work, pixels, width, channels, first_channel)
+        others = begin_block(element, job, parameters, work, width, channels, first_channel)
     for _ in range(counts[0] * counts[1]):
         for h in range(counts[2]):
-            bottom = word(extra, HEIGHT) - (firsts[2] + h) * rows
+            height = min(rows, word(extra, HEIGHT) - (firsts[2] + h) * rows)
             for w in range(0, counts[3], run):
                 side = min(run, counts[3] - w)
+                line = side * columns
                 for i in range(side):
                     sums = shift(element, m, (t + i) * width)
                     y = shift(element, out, i * columns * width)
-                    _transform_output(element, job, extra, sums, bias, y, row, width)
-                pixels = min(side * columns, word(extra, WIDTH) - (firsts[3] + w) * columns)
-                for r in range(min(rows, bottom)):
-                    line = shift(element, out, r * row)
-                    if word(job, ACTIVATION):
-                        call(word(job, ACTIVATION), line, 0, 0, pixels * width, 0)
-                    goal = shift(element, target, word(goals, t) + r * word(extra, ROW_STEP))
-                    step, channel = word(extra, COLUMN_STEP), word(job, TARGET_CHANNEL)
-                    if word(job, EPILOGUE):
-                        finish(
-                            element,
-                            job,
-                            parameters,
-                            work,
-                            line,
-                            pixels,
-                            width,
-                            channels,
-                            goal,
-                            0,
-                            step,
-                        )
-                    store_run(element, goal, step, channel, line, width, pixels, channels)
+                    _transform_output(element, job, extra, sums, bias, y, line * width, width)
+                pixels = min(line, word(extra, WIDTH) - (firsts[3] + w) * columns)
+                goal = shift(element, target, word(goals, t))
+                if word(job, ACTIVATION):
+                    call(word(job, ACTIVATION), out, 0, 0, height * line * width, 0)
+                if word(job, EPILOGUE):
+                    if others:
+                        for r in range(height):
+                            there = shift(element, goal, r * word(extra, ROW_STEP))
+                            gather(
+                                element, job, parameters, work, r * line, pixels, width, channels,
+                                there, 0, step,
+                            )  # fmt: skip
+                    finish(job, work, out, height * line * width, width)
+                for r in range(height):
+                    there = shift(element, goal, r * word(extra, ROW_STEP))
+                    y = shift(element, out, r * line * width)
+                    channel = word(job, TARGET_CHANNEL)
+                    store_run(element, there, step, channel, y, width, pixels, channels)
                 t += side
 
 

@@ -167,7 +167,7 @@ class Winograd(Correlations):
             most_tiles(self.sources, self.targets, self.dtype, (rows, columns)),
             False,
         )
-        self._reserve(job)
+        self._reserve(job, rows * max(columns, int(job[LANES])))
         cache = int(KEPT_PRODUCTS * machine().level2_bytes)
         words = winograd_words(
             job,

@@ -99,12 +99,15 @@ binding.add_symbol(SYMBOL, address_of(_words))
 def stamp() -> int:
     """A number for the agreement between this fastconv and machine code in users' caches.
 
-    It is a hash of the sources that say what such code looks like. Kernels are not part of it:
-    a function that was cached under another version simply calls the kernels of this one.
+    It is a hash of the sources that say what such code looks like, kernels of epilogues included.
+    Our own kernels are no part of it: a function that was cached under another version simply calls
+    the kernels of this one.
     """
     folder = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in (folder / "site.py", folder / "words.py", folder.parent / "cpu" / "recipe.py"):
+    engine = folder.parent / "cpu"
+    parts = (folder / "site.py", folder / "words.py", engine / "recipe.py", engine / "fused.py")
+    for path in parts:
         digest.update(path.read_bytes())
     return int.from_bytes(digest.digest()[:8], "little", signed=True)
 
