@@ -74,6 +74,13 @@ FAR_CACHES = 8
 # Tiles whose sums are kept until they are stored, if they are not stored at once: a few KiB.
 MOST_TILES = 4
 
+# A window's row, of each channel where channels lie apart, takes as long as one of so many bytes
+# more: its first lines come from far away before the hardware fetches the others. 3x1x1, 144 to 64
+# channels, 8 x 56 x 56: boxes of 1 x 49 pixels pack three planes for each; 8 x 13 took 0.89 of the
+# time, channels-first 2 x 49 0.87. But 3x3 of 128 channels-first planes took 1.07 with 4 x 28
+# pixels, which pack half as much as 1 x 112 (Zen 3, 2026-11).
+ROW_START = 256
+
 # Tiles read an element for each tap and block of output channels. If they do so this often, it pays
 # to pack planes that push each other out of the first-level cache.
 PACKED_READS = 4
@@ -114,13 +121,17 @@ def correlation_job(
         weights *= axes[a, TAPS]
     streamed = by_rows and form == OUTER and weights > tile[T_CACHE] // 2
     kept = KEPT_PIXELS if streamed else 1
+    side_by_side = channels[C_SOURCE] if source_channel == 1 and not alone else 1
+    row_start = ROW_START // item_size // side_by_side
+    if form == PLANAR:  # rows fill its vectors: they are cut last
+        row_start = MOST_PIXELS
     if not direct:
         _gather(axes, form, False)
-    _choose_boxes(axes, budget, wanted, most_pixels, least, kept)
+    _choose_boxes(axes, budget, wanted, most_pixels, least, kept, row_start)
     if not direct:
         others = axes.copy()
         _gather(others, form, True)
-        _choose_boxes(others, budget, wanted, most_pixels, least, kept)
+        _choose_boxes(others, budget, wanted, most_pixels, least, kept, row_start)
         if _packed_for_each(others) < _packed_for_each(axes):
             axes[:] = others
     if form == PLANAR and axes[1, SPAN] == axes[2, SPAN] == axes[3, SPAN] == 1:
@@ -177,10 +188,7 @@ def _gather(axes: Any, form: int, apart: bool) -> None:
 @register_jitable
 def _packed_for_each(axes: Any) -> float:
     """Positions that a box packs for each of its outputs: taps far apart leave it few of these."""
-    window, pixels = 1, 1
-    for a in range(4):
-        window *= _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
-        pixels *= axes[a, BOX]
+    window, pixels = _box_size(axes)
     return window / pixels
 
 
@@ -213,8 +221,10 @@ def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) ->
     # first-level cache.
     reads = axes[1, TAPS] * axes[2, TAPS] * w[TAPS] * -(-channels[C_TARGET] // tile[T_BLOCK])
     shared = math.gcd(source_channel * item_size, 4096)
-    if tile[T_FORM] == PLANAR:  # likewise a row must hold a vector
-        fits = reads < PACKED_READS or channels[C_SOURCE] * shared <= tile[T_NEAR]
+    if tile[T_FORM] == PLANAR:
+        # Beside a box (`_narrow_boxes`) a quarter is left. 64 planes of 56 x 56 to 256 took 0.85
+        # of the time when packed (Zen 3, 2026-11). And a row must hold a vector.
+        fits = reads < PACKED_READS or channels[C_SOURCE] * shared <= tile[T_NEAR] // 4
         return w[SOURCE] == 1 and w[STEP] == 1 and w[COUNT] >= tile[T_LANES] and fits
     if source_channel == 1:
         inner = 3  # the axis along which the pixels of a tile lie
@@ -246,7 +256,13 @@ def _plane_size(window: int, item_size: int) -> int:
 
 @register_jitable
 def _choose_boxes(
-    axes: Any, budget: int, boxes_wanted: int, most_pixels: int, least: int, kept: int
+    axes: Any,
+    budget: int,
+    boxes_wanted: int,
+    most_pixels: int,
+    least: int,
+    kept: int,
+    row_start: int,
 ) -> None:
     """Set how many outputs along each axis are worked on together.
 
@@ -256,26 +272,21 @@ def _choose_boxes(
     """
     for a in range(4):
         axes[a, BOX] = max(axes[a, COUNT], 1)
-    for a in range(4):
-        while axes[a, BOX] > 1:
-            window, pixels = 1, 1
-            for b in range(4):
-                window *= _positions(axes[b], axes[b, BOX], axes[b, GATHERED])
-                pixels *= axes[b, BOX]
-            fits = window <= budget or (pixels <= kept and window <= KEPT_WINDOWS * budget)
-            if fits and pixels <= most_pixels:
-                break
-            cut = 2 if a == 1 and _growth(axes[2]) < _growth(axes[1]) else a
-            axes[cut, BOX] = -(-axes[cut, BOX] // 2)
-    for a in range(4):
-        while axes[a, BOX] > 1:
-            boxes, pixels = 1, 1
-            for b in range(4):
-                boxes *= -(-axes[b, COUNT] // axes[b, BOX])
-                pixels *= axes[b, BOX]
-            if boxes >= boxes_wanted or pixels < least:
-                break
-            axes[a, BOX] = -(-axes[a, BOX] // 2)
+    cut = 0
+    while cut >= 0:
+        window, pixels = _box_size(axes)
+        fits = window <= budget or (pixels <= kept and window <= KEPT_WINDOWS * budget)
+        if fits and pixels <= most_pixels:
+            break
+        cut = _halve(axes, row_start)
+    cut = 0
+    while cut >= 0:
+        boxes, pixels = 1, _box_size(axes)[1]
+        for b in range(4):
+            boxes *= -(-axes[b, COUNT] // axes[b, BOX])
+        if boxes >= boxes_wanted or pixels < least:
+            break
+        cut = _halve(axes, row_start)
     for a in range(4):  # as many boxes, of nearly equal size
         axes[a, BOXES] = -(-axes[a, COUNT] // axes[a, BOX])
         if axes[a, BOXES]:
@@ -283,13 +294,35 @@ def _choose_boxes(
 
 
 @register_jitable
-def _growth(axis: Any) -> float:
-    """Times as many positions for each output, if the boxes are cut in half along an axis."""
-    box, half = axis[BOX], -(-axis[BOX] // 2)
-    if half == box:
-        return math.inf
-    gathered = axis[GATHERED]
-    return _positions(axis, half, gathered) * box / (_positions(axis, box, gathered) * half)
+def _box_size(axes: Any) -> Any:
+    """Positions and outputs of a box."""
+    window, pixels = 1, 1
+    for a in range(4):
+        window *= _positions(axes[a], axes[a, BOX], axes[a, GATHERED])
+        pixels *= axes[a, BOX]
+    return window, pixels
+
+
+@register_jitable
+def _halve(axes: Any, row_start: int) -> int:
+    """Halve boxes along the axis where they then overlap least; returns it, or -1 if none is left.
+
+    Of axes alike the outermost. A row counts `row_start` positions more than it has.
+    """
+    best, least = -1, 0.0
+    for a in range(4):
+        box = axes[a, BOX]
+        if box == 1:
+            continue
+        half, start = -(-box // 2), row_start if a == 3 else 0
+        whole = _positions(axes[a], box, axes[a, GATHERED]) + start
+        cut = _positions(axes[a], half, axes[a, GATHERED]) + start
+        growth = cut * box / (whole * half)
+        if best < 0 or growth < least:
+            best, least = a, growth
+    if best >= 0:
+        axes[best, BOX] = -(-axes[best, BOX] // 2)
+    return best
 
 
 @register_jitable
