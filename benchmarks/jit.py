@@ -1,6 +1,7 @@
 """Calls inside a user's own nopython code, and users' epilogues: ``python -m benchmarks.jit``.
 
-What they cost: "processes" with cache=True, "loops" over small images, "epilogues" of layers.
+What they cost: "processes" with cache=True, "loops" over small images, "epilogues" of layers,
+"stencils" beside `scipy.ndimage` and `numba.stencil`.
 Medians of blocks that take turns. "Kernels" is the same loop in which the user would call the
 kernels himself: recipe known, results allocated beforehand.
 """
@@ -8,6 +9,7 @@ kernels himself: recipe known, results allocated beforehand.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import statistics
@@ -21,6 +23,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import scipy.ndimage
 
 import fastconv
 from fastconv.cpu.memory import address_of, call, set_word, word
@@ -164,6 +167,44 @@ def epilogues() -> None:
             )
 
 
+@numba.stencil(standard_indexing=("w",))
+def _dilated(x: Any, w: Any) -> Any:
+    """The largest of nine sums; a result of zero at the border."""
+    top = max(x[-1, -1] + w[0, 0], x[-1, 0] + w[0, 1], x[-1, 1] + w[0, 2])
+    middle = max(x[0, -1] + w[1, 0], x[0, 0] + w[1, 1], x[0, 1] + w[1, 2])
+    return max(top, middle, x[1, -1] + w[2, 0], x[1, 0] + w[2, 1], x[1, 1] + w[2, 2])
+
+
+@numba.njit(parallel=True)
+def numba_stencil(x: Any, w: Any) -> Any:
+    """The stencil on all cores."""
+    return _dilated(x, w)
+
+
+def stencils() -> None:
+    """Grey-scale dilation of an image, and the same as a user of Numba would write it."""
+    random = np.random.default_rng(0)
+    print("grey-scale dilation of 1024 x 1024, ms")
+    for dtype, taps in itertools.product(("float32", "float64"), (3, 5, 9)):
+        x = random.standard_normal((1024, 1024)).astype(dtype)
+        w = random.standard_normal((taps, taps)).astype(dtype)
+        border: dict[str, Any] = {"padding": taps // 2, "padding_value": -np.inf}
+        sides: dict[str, Callable[[], Any]] = {
+            "fastconv": lambda x=x, w=w, border=border: fastconv.stencil(
+                x, w[::-1, ::-1], lambda x, w: x + w, max, **border
+            ),
+            "scipy.ndimage": lambda x=x, w=w: scipy.ndimage.grey_dilation(
+                x, structure=w, mode="constant", cval=-np.inf
+            ),
+        }
+        assert np.array_equal(sides["fastconv"](), sides["scipy.ndimage"]())
+        if taps == 3:
+            sides["numba.stencil"] = lambda x=x, w=w: numba_stencil(x, w)
+        found = medians(sides, 5, 3)
+        text = ", ".join(f"{name} {1e3 * seconds:.2f}" for name, seconds in found.items())
+        print(f"  {taps}x{taps} {dtype}: {text}", flush=True)
+
+
 _CACHED = """
 import time
 import numba, numpy as np, fastconv
@@ -200,7 +241,7 @@ def processes() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for."""
-    tables = {"processes": processes, "loops": loops, "epilogues": epilogues}
+    tables = {f.__name__: f for f in (processes, loops, epilogues, stencils)}
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jit", description=__doc__)
     parser.add_argument("tables", nargs="*", help=f"some of {', '.join(tables)}; default: all")
     options = parser.parse_args(arguments)

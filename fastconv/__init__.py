@@ -11,6 +11,7 @@ from .device import to_device
 from .functional import *
 from .precision import get_precision, precision, set_precision
 from .sizes import receptive_field
+from .stencils import stencil
 from .warmup import warmup
 
 

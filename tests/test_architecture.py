@@ -35,6 +35,7 @@ ORDER = (
     "choose",
     "tuning",
     "calls",
+    "stencils",
     "config",
     "warmup",
     "functional",
@@ -222,6 +223,6 @@ def test_public_functions_show_values(module):
 def test_what_is_public():
     """The functions of `functional`, and a few more that anybody needs."""
     more = ("plan", "explain", "output_shape", "receptive_field", "show_config", "channels_last")
-    more += ("channels_first", "set_threads", "get_threads", "threads", "__version__")
+    more += ("stencil", "channels_first", "set_threads", "get_threads", "threads", "__version__")
     for name in (*functional.__all__, *more):
         assert hasattr(fastconv, name), name

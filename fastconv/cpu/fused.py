@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import dis
 import inspect
-import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from numba.core import types
-from numba.core.errors import NumbaError
 from numba.extending import is_jitted
 
-from .compile import FLOATS, OPTIONS, Kernel
+from .compile import FLOATS, Kernel
 from .epilogue import MOST_PARAMETERS, PER_CHANNEL, PER_OUTPUT
 from .memory import address_of, load, shift, store, word
+from .scalar import identity, jitted
 
 # Functions of one process: more means that somebody makes ever new ones.
 MOST_FUNCTIONS = 256
@@ -62,40 +58,6 @@ def fuse(op: str, function: Any, dtype: np.dtype, parameters: int) -> Fused:
         return known
 
 
-def identity(function: Any) -> Any:
-    """Equal for functions that do the same: of one code, with the same values around it."""
-    python = function.py_func if is_jitted(function) else function
-    code = getattr(python, "__code__", None)
-    if code is None:
-        return _Same(function)
-    names = {name: python.__globals__[name] for name in code.co_names if name in python.__globals__}
-    cells = [cell.cell_contents for cell in python.__closure__ or ()]
-    values = [*names.items(), *enumerate(cells), *enumerate(python.__defaults__ or ())]
-    options = repr(sorted(function.targetoptions.items())) if is_jitted(function) else ""
-    constants = tuple((type(value), repr(value)) for value in code.co_consts)
-    around = tuple((name, _value(value)) for name, value in values)
-    return code.co_code, constants, code.co_names, around, options
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, (int, float, complex, str, bytes, np.generic, type(None))):
-        return type(value), repr(value)
-    return _Same(value)
-
-
-class _Same:
-    """Equal to itself only; keeps its object, so that its address is not used again."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._value is other._value
-
-    def __hash__(self) -> int:
-        return id(self._value)
-
-
 def kernel_source(function: Any, parameters: int) -> Callable[..., None]:
     """The kernel of a jitted function: values[i] = function(values[i], operands of i, ...).
 
@@ -125,20 +87,6 @@ def kernel_source(function: Any, parameters: int) -> Callable[..., None]:
     return namespace["make"](function)  # type: ignore[no-any-return]
 
 
-def check_code(op: str, function: Any) -> None:
-    """TypeError for a function that says ``raise`` or ``assert``."""
-    python = function.py_func if is_jitted(function) else function
-    code = getattr(python, "__code__", None)
-    if code is not None and any(
-        instruction.opname == "RAISE_VARARGS" for instruction in dis.get_instructions(code)
-    ):
-        raise TypeError(f"{op}: epilogue {_name(python)} must not raise exceptions")
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__name__", repr(function))
-
-
 def _compile(op: str, function: Any, dtype: str, parameters: int) -> Fused:
     jitted = jitted_epilogue(op, function, dtype, parameters)
     kernel = Kernel(kernel_source(jitted, parameters), (dtype,), on_disk=False)
@@ -147,38 +95,8 @@ def _compile(op: str, function: Any, dtype: str, parameters: int) -> Fused:
 
 def jitted_epilogue(op: str, function: Any, dtype: str, parameters: int) -> Any:
     """A function under `njit`, compiled and found to be fit for an epilogue."""
-    check_code(op, function)
-    jitted = function if is_jitted(function) else numba.njit(**OPTIONS)(function)
-    kinds = (getattr(types, dtype),) * (1 + parameters)
-    try:
-        inspect.signature(jitted.py_func).bind(*kinds)
-    except TypeError:
-        raise TypeError(
-            f"{op}: epilogue {_name(function)} must take {1 + parameters} numbers: the sum and "
-            f"one of each of the {parameters} epilogue_args"
-        ) from None
-    try:
-        jitted.compile(kinds)
-        made = jitted.overloads[kinds]
-        if not isinstance(made.signature.return_type, (types.Number, types.Boolean)):
-            raise TypeError(
-                f"{op}: epilogue {_name(function)} must return a number, not "
-                f"{made.signature.return_type}"
-            )
-        if isinstance(made.signature.return_type, types.Complex):
-            raise TypeError(f"{op}: epilogue {_name(function)} must return a real number")
-        # Of a function out of a cache there is only what others link.
-        module = made.library._get_module_for_linking()
-        code = str(module.get_function(made.fndesc.llvm_func_name))
-        if re.search(r"ret i32 (?!0\b)", code):
-            raise TypeError(
-                f"{op}: epilogue {_name(function)} calls what may raise an exception; it must not"
-            )
-        return jitted
-    except NumbaError as error:
-        raise TypeError(
-            f"{op}: epilogue {_name(function)} cannot be compiled for {kinds}: {error}"
-        ) from None
+    meaning = f"the sum and one of each of the {parameters} epilogue_args"
+    return jitted(op, "epilogue", function, dtype, 1 + parameters, meaning)
 
 
 # --- Arguments ---
