@@ -392,9 +392,8 @@ print(json.dumps([status, again.tobytes() == before.tobytes()]))
     assert python(program, NUMBA_NUM_THREADS="2", **environment) == [0, True]
 
 
-@pytest.mark.parametrize("layer", ["default", "workqueue"])
-def test_many_python_threads_launch_at_once(layer):
-    """The workqueue layer aborts the process where nobody takes care (numba#8563)."""
+def test_many_python_threads_launch_at_once():
+    """Each gets right results, and Numba's threading layer stays out of it (numba#8563)."""
     program = """
 import json, fastconv, numpy as np
 from concurrent.futures import ThreadPoolExecutor
@@ -410,12 +409,13 @@ def both(x):
 
 with ThreadPoolExecutor(6) as pool:
     together = list(pool.map(both, inputs))
-print(json.dumps([together == [both(x) for x in inputs], numba.threading_layer()]))
+try:
+    layer = numba.threading_layer()
+except ValueError:
+    layer = None
+print(json.dumps([together == [both(x) for x in inputs], layer]))
 """
-    environment = {} if layer == "default" else {"NUMBA_THREADING_LAYER": layer}
-    same, used = python(program, NUMBA_NUM_THREADS="2", **environment)
-    assert same
-    assert layer in ("default", used)
+    assert python(program, NUMBA_NUM_THREADS="2") == [True, None]
 
 
 def test_what_importing_imports():

@@ -11,7 +11,6 @@ from reliability.forks import CASES, answer
 from reliability.processes import run
 
 import fastconv
-from fastconv.cpu import crew, launch
 
 
 @pytest.fixture(scope="module", params=["omp", "workqueue", "tbb"])
@@ -71,29 +70,6 @@ def test_dask_workers():
     assert set(found) == {answer()}
 
 
-def test_launches_share_the_cores(monkeypatch):
-    """A second launch beside a first gets what is left, but at least one thread."""
-    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 4)
-    asked, meet = [], threading.Barrier(3)
-
-    def parallel(address, job, count, threads, *numbers):
-        asked.append(threads)
-        meet.wait(20)
-
-    monkeypatch.setattr(launch, "_parallel", parallel)
-    monkeypatch.setattr(launch._layer, "is_unsafe", lambda: False)
-    started = []
-    for _ in range(3):
-        thread = threading.Thread(target=launch.start, args=(0, 0, (), 100, 4))
-        started.append(thread)
-        thread.start()
-        time.sleep(0.1)
-    for thread in started:
-        thread.join()
-    assert asked == [4, 2, 1]
-    assert not launch._running
-
-
 def test_threads_of_each_python_thread():
     """set_threads is the calling thread's own affair."""
     seen = {}
@@ -113,49 +89,23 @@ def test_threads_of_each_python_thread():
     assert fastconv.get_threads() == before
 
 
-# --- Our own crew ---
-
-
-def test_the_crew_does_every_share():
-    done = []
-    crew.share(done.append, 7)
-    assert sorted(done) == list(range(7))
-
-
-def test_an_interrupted_call_waits_for_the_crew():
-    """They write to arrays that would be freed."""
-    ended = []
-
-    def work(thread):
-        if thread == 0:
-            raise KeyboardInterrupt
-        time.sleep(0.2)
-        ended.append(thread)
-
-    with pytest.raises(KeyboardInterrupt):
-        crew.share(work, 3)
-    assert sorted(ended) == [1, 2]
-
-
-def test_a_crew_whose_interpreter_ends():
+def test_a_call_while_the_interpreter_ends():
     """An exit handler may still convolve, when no thread can be started any more."""
     program = """
-import atexit, threading, numpy as np, fastconv
+import atexit, numpy as np, fastconv
 x, w = np.ones((1, 2, 50)), np.ones((1, 2, 3))
 
 @atexit.register
 def last():
     assert (fastconv.conv1d(x, w, threads=2) == 6).all()
     print("right")
-
-assert (fastconv.conv1d(x, w, threads=2) == 6).all()
 """
-    done = run("-c", program, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
+    done = run("-c", program, NUMBA_NUM_THREADS="2")
     assert done.output == "right\n", done
 
 
 def test_an_interrupt_leaves_a_usable_process():
-    """Ctrl-C in the middle of long calls, under a layer and under our crew."""
+    """Ctrl-C in the middle of long calls."""
     program = """
 import os, signal, threading, time, numpy as np, fastconv
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
@@ -172,6 +122,5 @@ for _ in range(20):
     assert np.array_equal(fastconv.conv2d(x, w, threads=2), right)
 print(stopped)
 """
-    for layer in ("omp", "workqueue"):
-        done = run("-c", program, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
-        assert done.output == "20\n", done
+    done = run("-c", program, NUMBA_NUM_THREADS="2")
+    assert done.output == "20\n", done

@@ -10,29 +10,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-from numba import prange
-
-from .compile import OPTIONS, Kernel, cached, compiled
+from .compile import Kernel, compiled
 from .memory import call, set_word, word, words_of
 from .program import NUMBER, S_GUARD, S_ITEMS, S_JOB, S_KERNEL, S_OPERANDS, S_THREADS, STEP_WORDS
 from .shared import allocate, atomic_add, atomic_word, release, set_atomic_word
+from .team import share
 
 # Words of a recipe: the kernel that performs it, the words it is found by, its table of results,
 # its steps, its scratch memory: bytes, and which base it becomes; words at the start of that by
 # which kernels report a failure, and what explains it to the caller.
 (R_PERFORM, R_KEY_AT, R_KEY_COUNT, R_RESULTS_AT, R_STEPS_AT, R_STEPS) = range(6)
-(R_WORK, R_WORK_BASE, R_FAILURES, R_EXPLAIN, R_SPREAD, R_STATE, R_WORDS) = range(6, 13)
-
-# More threads than there are.
-MOST_THREADS = 1 << 30
+(R_WORK, R_WORK_BASE, R_FAILURES, R_EXPLAIN, R_TEAM, R_STATE, R_WORDS) = range(6, 13)
 
 # How the steps of a recipe may end.
 (DONE, NO_MEMORY, FAILED) = range(3)
 
 # Words that all threads share. The first two, the arguments of what they point to, and the answers
 # below are an agreement with machine code in users' caches, and so must never change.
-(FIND, PREPARE, SLOTS_AT, SLOTS, USERS_AT, SERIAL, STATE_WORDS) = range(7)
+(FIND, PREPARE, SLOTS_AT, SLOTS, USERS_AT, STATE_WORDS) = range(6)
 
 # How many calls are using recipes now is counted on some cache lines, so that threads, of which
 # each takes one by its stack, do not wait for each other.
@@ -111,8 +106,7 @@ def forget(element: Any, state: int, operands: int, begin: int, end: int, thread
 
 def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thread: int) -> None:
     """Do the steps of a recipe on arrays whose addresses are `bases`, and leave."""
-    most = 1 if word(word(recipe, R_STATE), SERIAL) else MOST_THREADS
-    outcome = do_steps(recipe, bases, most)
+    outcome = do_steps(recipe, bases)
     if outcome == NO_MEMORY:
         set_word(answer, A_KIND, MEMORY_ERROR)
     elif outcome == FAILED:
@@ -121,8 +115,8 @@ def perform(element: Any, recipe: int, bases: int, answer: int, begin: int, thre
 
 
 @compiled
-def do_steps(recipe: int, bases: int, most: int) -> int:
-    """Do the steps of a recipe on at most so many threads; returns DONE, NO_MEMORY or FAILED."""
+def do_steps(recipe: int, bases: int) -> int:
+    """Do the steps of a recipe; returns DONE, NO_MEMORY or FAILED."""
     size, block = word(recipe, R_WORK), 0
     if size:
         block = allocate(size + 64)
@@ -151,9 +145,9 @@ def do_steps(recipe: int, bases: int, most: int) -> int:
             )
         )
         kernel, job, items = word(step, S_KERNEL), word(step, S_JOB), word(step, S_ITEMS)
-        threads = min(word(step, S_THREADS), most)
+        threads = word(step, S_THREADS)
         if threads > 1:
-            call(word(recipe, R_SPREAD), job, operands, kernel, items, threads)
+            share(word(recipe, R_TEAM), kernel, job, operands, items, threads)
         else:
             call(kernel, job, operands, 0, items, 0)
     failed = 0
@@ -175,20 +169,7 @@ def _address(step: int, bases: int, at: int) -> int:
     return number if base == NUMBER else word(bases, base) + number
 
 
-@cached
-@numba.njit(parallel=True, **OPTIONS)
-def _parallel(kernel: int, job: int, operands: int, count: int, threads: int) -> None:
-    for thread in prange(threads):
-        begin, end = thread * count // threads, (thread + 1) * count // threads
-        call(kernel, job, operands, begin, end, thread)
-
-
-def spread(element: Any, job: int, operands: int, kernel: int, count: int, threads: int) -> None:
-    """The work items of another kernel on several threads."""
-    _parallel(kernel, job, operands, count, threads)
-
-
 # They meet no elements: each is compiled once, under the name of one element type.
-FINDING, PLACING, FORGETTING, LEAVING, PERFORMING, SPREADING = (
-    Kernel(function, ("int64",)) for function in (find, place, forget, leave, perform, spread)
+FINDING, PLACING, FORGETTING, LEAVING, PERFORMING = (
+    Kernel(function, ("int64",)) for function in (find, place, forget, leave, perform)
 )

@@ -13,20 +13,19 @@ import numba
 import numpy as np
 
 from .compile import OPTIONS, cached, compiled
-from .launch import prepare, share_out
 from .memory import POINTER_AT, address_of, array_at, handle, set_word, word, words_of
 from .program import Notes, Program, Unwritten
 from .recipe import (
     DONE,
-    R_SPREAD,
     R_STEPS,
     R_STEPS_AT,
+    R_TEAM,
     R_WORDS,
     R_WORK,
     R_WORK_BASE,
-    SPREADING,
     do_steps,
 )
+from .team import team
 
 # Arrays of a call, of which any may be missing; scratch memory is the base after them.
 ARRAYS = 4
@@ -56,16 +55,15 @@ def _replay(recipe: int, pointer_at: int, a: int, b: int, c: int, d: int) -> int
                 0,
             )
         ),
-        1,
     )
 
 
 @cached
 @numba.njit(**OPTIONS)
-def _replay_many(recipe: int, pointer_at: int, bases: int, count: int, threads: int) -> int:
+def _replay_many(recipe: int, pointer_at: int, bases: int, count: int) -> int:
     for i in range(count):
         set_word(bases, i, _pointed(word(bases, i), pointer_at))
-    return do_steps(recipe, bases, threads)
+    return do_steps(recipe, bases)
 
 
 def _recipe(program: Program, arrays: int) -> np.ndarray:
@@ -74,9 +72,7 @@ def _recipe(program: Program, arrays: int) -> np.ndarray:
     w = np.array([*[0] * R_WORDS, *steps], np.int64)
     w[R_STEPS_AT], w[R_STEPS] = R_WORDS, len(program.steps)
     w[R_WORK], w[R_WORK_BASE] = program.work_bytes, arrays
-    if any(step.threads > 1 for step in program.steps):
-        prepare()  # the machine code below refers to names of the threading layer
-        w[R_SPREAD] = SPREADING.address("int64")
+    w[R_TEAM] = team.address
     return w
 
 
@@ -121,12 +117,8 @@ class LongReplay:
 
     def __call__(self, arrays: list[np.ndarray]) -> None:
         bases = np.array([*map(handle, arrays), 0], np.int64)
-        at, count = address_of(bases), len(arrays)
-
-        def replay(threads: int) -> int:
-            return _replay_many(self._at, POINTER_AT, at, count, threads)
-
-        if share_out(replay) != DONE:
+        team.grow(self._program.threads)
+        if _replay_many(self._at, POINTER_AT, address_of(bases), len(arrays)) != DONE:
             raise MemoryError(f"no {self._program.work_bytes} bytes of scratch memory")
 
 

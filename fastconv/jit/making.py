@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional, grad
-from ..cpu import launch
+from ..cpu.launch import thread_count
 from ..cpu.memory import array_at
 from ..cpu.program import Notes, Program, Unwritten, rehearsal
 from .table import Bases, Recipe, bases_at
@@ -132,7 +132,4 @@ def _as_tuple(results: Any) -> tuple[np.ndarray, ...]:
 
 
 def _threads(asked: int | None) -> int:
-    """Threads of a recipe; one under a threading layer that two callers may not use at once."""
-    if asked is None or asked == 1:
-        return 1
-    return 1 if launch.takes_turns() else launch.thread_count(0, asked)
+    return 1 if asked is None else thread_count(0, asked)

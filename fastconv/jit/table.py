@@ -22,7 +22,6 @@ import numpy as np
 from llvmlite import binding
 
 from .._version import __version__
-from ..cpu import launch
 from ..cpu.memory import address_of
 from ..cpu.program import Program
 from ..cpu.recipe import (
@@ -50,22 +49,21 @@ from ..cpu.recipe import (
     R_KEY_COUNT,
     R_PERFORM,
     R_RESULTS_AT,
-    R_SPREAD,
     R_STATE,
     R_STEPS,
     R_STEPS_AT,
+    R_TEAM,
     R_WORDS,
     R_WORK,
     R_WORK_BASE,
-    SERIAL,
     SLOTS,
     SLOTS_AT,
-    SPREADING,
     STATE_WORDS,
     TYPE_ERROR,
     USERS_AT,
     VALUE_ERROR,
 )
+from ..cpu.team import team
 from ..precision import when_changed
 
 log = logging.getLogger("fastconv")
@@ -140,8 +138,8 @@ class Recipe:
         if program is not None:
             w[R_PERFORM], w[R_STEPS] = PERFORMING.address(_PLACE), len(program.steps)
             w[R_WORK], w[R_FAILURES] = program.work_bytes, program.failures
-            if any(step.threads > 1 for step in program.steps):
-                w[R_SPREAD] = SPREADING.address(_PLACE)
+            team.grow(program.threads)
+            w[R_TEAM] = team.address
 
 
 _recipes: dict[int, Recipe] = {}
@@ -298,7 +296,6 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()
     _users[:] = 0  # of the other threads, which are not here
-    _words[SERIAL] = launch.parallel_is_lost()
 
 
 if hasattr(os, "register_at_fork"):
