@@ -46,7 +46,7 @@ from .lowering import (
     WHERE_AT,
 )
 from .memory import call, clear, copy, load, room, set_word, shift, store, word
-from .rows import copy_rows
+from .rows import copy_rows, pad_rows
 from .transpose import interleave, lanes_of, to_table, transpose
 
 
@@ -67,14 +67,18 @@ def fill_box(element: Any, job: int, source: int, box: int, group: int, work: in
     firsts = box_firsts(job, box)
     counts = box_counts(job, firsts)
     if not word(job, DIRECT):
-        extents = (
+        rows = (
             _fill_positions(job, n, firsts[0], counts[0], work),
             _fill_positions(job, d, firsts[1], counts[1], work),
             _fill_positions(job, h, firsts[2], counts[2], work),
-            _fill_positions(job, w, firsts[3], counts[3], work),
         )
         origin = shift(element, source, group * word(job, SOURCE_GROUP))
-        _fill_window(element, job, origin, extents, work)
+        unbroken = word(w, STEP) == word(w, SOURCE) == 1 and word(w, GATHERED) == word(w, MODE) == 0
+        if word(job, FORM) == PLANAR and unbroken:
+            _pad_planes(element, job, origin, rows, firsts[3], counts[3], work)
+        else:
+            count = _fill_positions(job, w, firsts[3], counts[3], work)
+            _fill_window(element, job, origin, (*rows, count), work)
     set_word(work, 0, _fill_lines(job, firsts, counts, work))
 
 
@@ -182,6 +186,41 @@ def _fill_window(element: Any, job: int, source: int, extents: Any, work: int) -
                     clear(element, row, extents[3] * word(job, POSITION))
                 else:
                     _fill_row(element, job, line, where_w, extents[3], row)
+
+
+@inlined
+def _pad_planes(
+    element: Any, job: int, source: int, rows: Any, first: int, count: int, work: int
+) -> None:
+    """The same for planes whose rows lie in the source as in the buffer, but for zeros beside them.
+
+    What a row writes behind its end is written again by the next.
+    """
+    n_axis, d_axis, h_axis, w_axis = (
+        axis_of(job, 0),
+        axis_of(job, 1),
+        axis_of(job, 2),
+        axis_of(job, 3),
+    )
+    where_h, low = work + word(h_axis, WHERE_AT), first + word(w_axis, FIRST)
+    width = count - 1 + word(w_axis, SPAN)
+    left = min(max(-low, 0), width)
+    run = min(max(word(w_axis, SIZE) - low, left), width) - left
+    for c in range(word(job, CHANNELS)):
+        plane = shift(element, source, c * word(job, SOURCE_CHANNEL) + low + left)
+        buffer = shift(element, work + word(job, BUFFER_AT), c * word(job, PLANE))
+        for n in range(rows[0]):
+            at_n = word(work + word(n_axis, WHERE_AT), n) * word(n_axis, SOURCE)
+            for d in range(rows[1]):
+                at_d = word(work + word(d_axis, WHERE_AT), d)
+                target = shift(element, buffer, n * word(n_axis, PITCH) + d * word(d_axis, PITCH))
+                if at_d < 0:
+                    clear(element, target, rows[2] * width)
+                    continue
+                image = shift(element, plane, at_n + at_d * word(d_axis, SOURCE))
+                pad_rows(
+                    element, target, width, image, word(h_axis, SOURCE), where_h, rows[2], left, run
+                )
 
 
 @compiled
