@@ -20,7 +20,7 @@ from .cpu.gradient_engine import WeightGradient
 from .cpu.grouped_engine import Grouped, channel_family
 from .cpu.grouped_gradient_engine import GroupedGradient
 from .cpu.job import OUTER, PAIRWISE, PLANAR
-from .cpu.sliding_engine import Sliding, slide_of
+from .cpu.sliding_engine import FEWEST_ROWS, Sliding, slide_of
 from .cpu.winograd_engine import Winograd
 from .estimates import Estimate, Task, group_targets
 from .geometry import ConvGeometry
@@ -107,9 +107,10 @@ def _refuse_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str |
     if operation == "input_gradient" and set(g.dilation) != {1}:
         return f"its input gradient needs dilation 1, not {g.dilation}"
     if slide_of(g, dtype, operation) is None:
+        row = FEWEST_ROWS * machine().lanes(dtype)
         return (
-            f"needs three kernel rows, or a row of {3 * machine().lanes(dtype)}, at stride 1 and "
-            f"dilation 1 along them, not {g.kernel_size}"
+            f"needs {FEWEST_ROWS} kernel rows, or a row of {row}, at stride 1 and dilation 1 along "
+            f"them, not {g.kernel_size}"
         )
     return None
 
@@ -117,8 +118,6 @@ def _refuse_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str |
 def _decline_sliding(geometry: ConvGeometry, dtype: str, operation: str) -> str | None:
     if group_targets(geometry, operation) > 1:
         return "several output channels, which other tiles let share what is loaded"
-    if geometry.in_channels > 1 and _refuse_depthwise(geometry, dtype, operation) is None:
-        return "channels that do not mix fill the lanes without a broadcast"
     return None
 
 

@@ -71,8 +71,12 @@ class Estimate(NamedTuple):
 class Rates(NamedTuple):
     """What machines of one kind take for the parts of the work."""
 
-    # Part of the fma peak that the sums of an algorithm reach.
+    # Part of the fma peak that the sums of an algorithm reach. Depthwise has channels in the lanes;
+    # "planes" are those whose pixels lie there, "signals" those of one row, whose channels are
+    # brought there.
     efficiency: Mapping[str, float]
+    # Seconds that a group of one image takes by itself, where they do not share vectors.
+    plane: Mapping[str, float]
     # Seconds per element of input and output to turn images into the format of an algorithm.
     turning: Mapping[str, float]
     # Multiply-adds of a sum that take as long as going from one tile to the next.
@@ -109,12 +113,15 @@ class Rates(NamedTuple):
 WIDE = Rates(
     efficiency={
         "depthwise": 0.5,
+        "planes": 0.65,
+        "signals": 0.25,
         "grouped": 0.7,
         "planar": 0.7,
         "sliding": 0.85,
         "winograd": 0.85,
         "direct": 0.85,
     },
+    plane={"planes": 0.07e-6, "sliding": 0.08e-6, "planar": 0.12e-6},
     turning={"grouped": 2e-9, "planar": 0.3e-9, "sliding": 0.3e-9, "direct": 0.15e-9},
     between_tiles=8,
     between_planar=0,
@@ -135,12 +142,15 @@ WIDE = Rates(
 NARROW = Rates(
     efficiency={
         "depthwise": 0.35,
+        "planes": 0.45,
+        "signals": 0.2,
         "grouped": 0.45,
         "planar": 0.6,
-        "sliding": 0.85,
+        "sliding": 1,
         "winograd": 0.6,
         "direct": 0.75,
     },
+    plane={"planes": 0.15e-6, "sliding": 0.17e-6, "planar": 0.25e-6},
     turning={
         "depthwise": 1e-9,
         "grouped": 2e-9,
@@ -194,6 +204,8 @@ def _estimate(
     threads = 1 if g.multiply_adds < SERIAL_WORK else cpu.cores
     peak = cpu.peak_flops(task.dtype) * threads / cpu.cores
     seconds = CALL + 2 * work / (peak * r.efficiency.get(kind, 1))
+    if g.groups > 1:
+        seconds += g.batch * g.groups * r.plane.get(kind, 0) / threads
     seconds += size * images * r.moving
     if weights * size > cpu.level2_bytes:
         seconds += weights * size * (r.streaming + (passes - 1) * r.restreaming)
@@ -217,12 +229,14 @@ def _ceiling(count: int, multiple: int) -> int:
 def depthwise(task: Task) -> Estimate:
     """Every input channel meets its own weights; pixels in the lanes lie one apart or two."""
     g = task.geometry
-    works_last = None
-    if g.in_channels == 1:
+    works_last, kind, alone = None, "depthwise", g.in_channels == 1
+    if alone:
         works_last = False
     elif g.stride[-1] > 2:
         works_last = True
-    return _estimate(task, "depthwise", g.multiply_adds, works_last=works_last)
+    if task.operation != "weight_gradient" and not works_last and (alone or not task.channels_last):
+        kind = "planes" if (1, *g.out_size)[-2] > 1 else "signals"
+    return _estimate(task, kind, g.multiply_adds, works_last=works_last)
 
 
 def grouped(task: Task) -> Estimate:

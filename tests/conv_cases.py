@@ -147,6 +147,7 @@ CASES = (
     case("1d rows of vectors", (2, 1, 700), (1, 1, 150), padding=((3, 70),)),
     case("1d rows of vectors in place", (1, 2, 900), (1, 2, 97)),
     case("1d very long kernel", (1, 2, 3000), (3, 2, 900)),
+    case("1d depthwise rows of vectors", (2, 3, 200), (3, 1, 49), groups=3, padding=24),
     case("1d depthwise", (2, 17, 23), (17, 1, 4), groups=17, stride=2, padding=((3, 0),)),
     case("1d one pixel per row", (5, 4, 3), (6, 4, 3)),
     case("1d depthwise long", (2, 19, 45), (19, 1, 11), groups=19, padding=5),
@@ -154,6 +155,7 @@ CASES = (
     *(case(f"1d {m}", (2, 2, 7), (3, 2, 3), padding=((4, 5),), padding_mode=m) for m in MODES),
     # --- Two axes ---
     case("2d", (2, 3, 7, 6), (4, 3, 3, 2)),
+    case("2d short last boxes of rows", (1, 2, 30, 1000), (1, 2, 2, 64)),
     case("2d unbatched", (3, 7, 6), (4, 3, 3, 2), stride=(2, 1)),
     case("2d empty batch", (0, 3, 7, 6), (4, 3, 3, 2), padding=1),
     case("2d batch of five", (5, 2, 4, 9), (3, 2, 2, 4), padding=(1, 2)),

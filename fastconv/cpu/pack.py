@@ -203,7 +203,7 @@ def _pad_planes(
         axis_of(job, 3),
     )
     where_h, low = work + word(h_axis, WHERE_AT), first + word(w_axis, FIRST)
-    width = count - 1 + word(w_axis, SPAN)
+    width, pitch, step = count - 1 + word(w_axis, SPAN), word(h_axis, PITCH), word(h_axis, SOURCE)
     left = min(max(-low, 0), width)
     run = min(max(word(w_axis, SIZE) - low, left), width) - left
     for c in range(word(job, CHANNELS)):
@@ -215,12 +215,10 @@ def _pad_planes(
                 at_d = word(work + word(d_axis, WHERE_AT), d)
                 target = shift(element, buffer, n * word(n_axis, PITCH) + d * word(d_axis, PITCH))
                 if at_d < 0:
-                    clear(element, target, rows[2] * width)
+                    clear(element, target, rows[2] * pitch)
                     continue
                 image = shift(element, plane, at_n + at_d * word(d_axis, SOURCE))
-                pad_rows(
-                    element, target, width, image, word(h_axis, SOURCE), where_h, rows[2], left, run
-                )
+                pad_rows(element, target, pitch, width, image, step, where_h, rows[2], left, run)
 
 
 @compiled

@@ -80,6 +80,7 @@ def pad_rows(
     typing: Any,
     element: Any,
     target: Any,
+    pitch: Any,
     width: Any,
     source: Any,
     step: Any,
@@ -88,39 +89,42 @@ def pad_rows(
     left: Any,
     run: Any,
 ) -> Any:
-    """target[r * width + left + v] = source[table[r] * step + v] for r < count and v < run.
+    """target[r * pitch + left + v] = source[table[r] * step + v] for r < count and v < run.
 
-    The rest of the rows is zero, and so is all of those whose table[r] is negative. Up to a vector
-    behind the last row is written as well.
+    The rest of the first `width` cells of a row is zero, and all of them where table[r] is
+    negative. Up to two vectors behind the last row are written as well.
     """
 
     def emit(builder: Any, element: Any, *args: Any) -> None:
         e, b = emitter(builder, element), builder
-        target, width, source, step, table, count, left, run = args
+        target, pitch, width, source, step, table, count, left, run = args
         source, table, state = e.at(source), e.at(table), [e.at(target)]
         zeros, lanes, none = ir.Constant(e.vector, None), i64(e.lanes), i64(0)
         whole = b.sdiv(run, lanes)
         tail = lanes_within(e, none, 1, b.sub(run, b.mul(whole, lanes)))
-        lefts = b.sdiv(b.add(left, i64(e.lanes - 1)), lanes)
+        # A vector of zeros on each side is enough for most rows; of a loop LLVM makes a memset.
+        lefts = b.sub(b.sdiv(b.add(left, i64(e.lanes - 1)), lanes), i64(1))
         with e.loop(count, state) as r:
             row, at = state[0], e.integer(table, r)
             inside = b.icmp_signed(">=", at, none)
             line = e.shift(source, e.times(at, step))
             vectors = b.select(inside, whole, none)
             alive = b.select(inside, tail, ir.Constant(tail.type, None))
+            e.store(zeros, row)
             with e.loop_or_none(lefts, []) as v:
-                e.store(zeros, row, e.times(v, e.lanes))
+                e.store(zeros, row, e.times(b.add(v, i64(1)), e.lanes))
             goal = [e.shift(row, left), line]
             with e.loop_or_none(vectors, goal):
                 e.store(e.load(goal[1]), goal[0])
                 goal[:] = [e.shift(pointer, e.lanes) for pointer in goal]
             last = masked(e, "load", [goal[1], i32(e.align), alive, zeros], e.vector)
             e.store(last, goal[0])
-            filled = b.add(left, b.mul(b.add(vectors, i64(1)), lanes))
+            e.store(zeros, goal[0], e.lanes)
+            filled = b.add(left, b.mul(b.add(vectors, i64(2)), lanes))
             rights = b.sdiv(b.add(b.sub(width, filled), i64(e.lanes - 1)), lanes)
             with e.loop_or_none(rights, []) as v:
-                e.store(zeros, goal[0], e.times(b.add(v, i64(1)), e.lanes))
-            state[0] = e.shift(row, width)
+                e.store(zeros, goal[0], e.times(b.add(v, i64(2)), e.lanes))
+            state[0] = e.shift(row, pitch)
 
-    numbers = (target, width, source, step, table, count, left, run)
+    numbers = (target, pitch, width, source, step, table, count, left, run)
     return outlined("pad_rows", emit, element, *numbers)

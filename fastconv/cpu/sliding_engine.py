@@ -58,7 +58,7 @@ from .sliding import (
 MOST_PIXELS = 1 << 15
 
 # Rows of a kernel that make sliding worth while.
-FEWEST_ROWS = 3
+FEWEST_ROWS = 2
 
 
 class Slide(NamedTuple):
