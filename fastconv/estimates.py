@@ -79,6 +79,8 @@ class Rates(NamedTuple):
     plane: Mapping[str, float]
     # Seconds per element of input and output to turn images into the format of an algorithm.
     turning: Mapping[str, float]
+    # The same to pick one channel at a time from among those of a pixel, and to put it back there.
+    picking: float
     # Multiply-adds of a sum that take as long as going from one tile to the next.
     between_tiles: float
     # The same for planar tiles of several output channels.
@@ -123,6 +125,7 @@ WIDE = Rates(
     },
     plane={"planes": 0.07e-6, "sliding": 0.08e-6, "planar": 0.12e-6},
     turning={"grouped": 2e-9, "planar": 0.3e-9, "sliding": 0.3e-9, "direct": 0.15e-9},
+    picking=2e-9,
     between_tiles=8,
     between_planar=0,
     gathering=20,
@@ -158,6 +161,7 @@ NARROW = Rates(
         "sliding": 0.4e-9,
         "direct": 0.65e-9,
     },
+    picking=2e-9,
     between_tiles=14,
     between_planar=1.5,
     gathering=60,
@@ -280,9 +284,14 @@ def planar(task: Task) -> Estimate:
 
 def sliding(task: Task) -> Estimate:
     """One output channel."""
-    work = task.geometry.multiply_adds / sliding_share(*task.problem)
+    g = task.geometry
+    work = g.multiply_adds / sliding_share(*task.problem)
     work *= 1 + rates().between_tiles / task.terms
-    return _estimate(task, "sliding", work, works_last=False)
+    estimate = _estimate(task, "sliding", work, works_last=False)
+    if g.groups == 1 or not task.channels_last:
+        return estimate
+    picked = math.prod(g.input_shape) + math.prod(g.output_shape)
+    return estimate._replace(seconds=estimate.seconds + picked * rates().picking)
 
 
 def winograd(outputs: int) -> Callable[[Task], Estimate]:
