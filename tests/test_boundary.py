@@ -19,8 +19,10 @@ from fastconv.cpu.job import (
     correlation_job,
 )
 from fastconv.cpu.lowering import (
+    BOX,
     COUNT,
     GATHERED,
+    SPAN,
     forward_axes,
     geometry_words,
     lifted_strides,
@@ -111,6 +113,19 @@ def test_boxes_of_taps_far_apart(form, dilation):
     job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
     assert job[BOX_PIXELS] > 50
     assert axes[:, GATHERED].any() == (dilation == 24)
+
+
+@pytest.mark.parametrize("form", [OUTER, PLANAR])
+def test_boxes_of_volumes_have_small_borders(form):
+    """Cut along the depth alone, they would be single planes: seven positions for each output."""
+    geometry = ConvGeometry.forward("test", 3, (1, 1, 120, 128, 90), (1, 1, 7, 7, 7), padding=3)
+    strides = lifted_strides((128 * 90 * 120, 128 * 90 * 120, 128 * 90, 90, 1))
+    axes, offsets, _, _ = forward_axes(geometry_words(geometry), strides, strides)
+    numbers = np.array([1, 1, 1, 1, 1, 1], np.int64)
+    tile = np.array([form, 4, 8, 6, 16, 32 << 10, 512 << 10], np.int64)
+    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    assert 1000 < job[BOX_PIXELS] <= MOST_PIXELS
+    assert np.prod((axes[:, BOX] - 1 + axes[:, SPAN]) / axes[:, BOX]) < 5
 
 
 def test_reached_phases():
