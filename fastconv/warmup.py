@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from .cpu import (  # noqa: F401 (their kernels)
+    channelwise,
     direct,
     elementwise,
     fourier,

@@ -2,10 +2,12 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import functional as F
 from fastconv import nn
 
@@ -354,6 +356,39 @@ def test_batch_norm_statistics_survive_a_large_mean_in_float32():
     output = layer(x)
     assert abs(float(output.mean())) < 1e-3
     assert abs(float(output.std()) - 1) < 1e-3
+
+
+def test_batch_norm_of_arrays_that_lie_otherwise():
+    """Neither dense, nor aligned, nor is the gradient in the format of the input."""
+    random = np.random.default_rng(11)
+    x, g = random.normal(5, 2, (2, 3, 4, 6, 5))
+    layer = nn.BatchNorm2d(4, dtype=np.float64)
+    expected = layer(x), layer.backward(g)
+    unaligned = np.frombuffer(bytes(1) + x.tobytes(), np.float64, x.size, 1).reshape(x.shape)
+    channels_last = fastconv.channels_last(x)
+    for other in (
+        np.repeat(x, 2, axis=3)[..., ::2],
+        unaligned,
+        np.asfortranarray(x),
+        channels_last,
+    ):
+        for slope in (g, fastconv.channels_last(g), np.asfortranarray(g)):
+            np.testing.assert_allclose(layer(other), expected[0], rtol=1e-12)
+            np.testing.assert_allclose(layer.backward(slope), expected[1], rtol=0, atol=1e-12)
+
+
+def test_batch_norm_keeps_one_array_and_makes_one():
+    """Two passes each way; the input is kept as it is."""
+    x = np.random.default_rng(12).standard_normal((8, 16, 64, 64)).astype(np.float32)
+    layer = nn.BatchNorm2d(16)
+    layer.backward(layer(x))
+    tracemalloc.start()
+    output = layer(x)
+    result = layer.backward(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.2 * x.nbytes
+    assert output.shape == result.shape == x.shape
 
 
 @pytest.mark.parametrize("channels", [1, 3])

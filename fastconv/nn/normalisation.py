@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fastconv import arrays
 from fastconv.arguments import Size, as_int
-from fastconv.arrays import channel_sums
+from fastconv.cpu.channelwise import MOMENTS, PRODUCTS, SCALED, SLOPES, Channels
 from fastconv.device import cuda, on_device
 from fastconv.nn.layer import Array, Layer, Parameter, float_type
+
+
+@functools.lru_cache(maxsize=64)
+def _channels(shape: Size, channels_last: bool, dtype: np.dtype) -> Channels:
+    return Channels(shape, channels_last, dtype)
+
+
+def _passes(x: Array, channels_last: bool) -> Channels:
+    return _channels(x.shape, channels_last, x.dtype)
+
+
+def _laid(x: Array, channels_last: bool) -> Array:
+    """The same values, dense in a memory format; the same array, if it is."""
+    if channels_last:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    return np.ascontiguousarray(x)
 
 
 class _BatchNorm(Layer):
     """Normalise each channel of (N, C, *spatial) over the batch and all positions.
 
     Letters: m values per channel, x the input, z the normalised input, y = weight z + bias, g =
-    dL/dy.
+    dL/dy. In training two passes over memory, one for the statistics and one for y, and two back.
     """
 
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -62,76 +80,74 @@ class _BatchNorm(Layer):
         if type(x) is not np.ndarray and on_device(x):
             output, kept = cuda("layers").batch_norm(self, x)
             return self.remember(output, kept)
+        x = arrays.as_operand(type(self).__name__, "input", x)
+        channels_last = x.ndim > 2 and arrays.is_channels_last(x)
+        x = _laid(x, channels_last)
         own = self.running_mean is None or (self.training and not self.frozen)
         if own:
-            mean, variance, normal = self._statistics(x)
+            mean, variance = self._statistics(x, channels_last)
         else:
-            mean, variance = self._spread(self.running_mean, x), self._spread(self.running_var, x)
-            normal = x - mean
-        scale = 1 / np.sqrt(variance + self.eps)
-        normal *= scale
-        if self.weight is None or self.bias is None:
-            return self.remember(normal, normal, scale, own)
-        output = normal * self._spread(self.weight.data, x)
-        output += self._spread(self.bias.data, x)
-        return self.remember(output, normal, scale, own)
+            mean, variance = self.running_mean, self.running_var
+        scale = 1 / np.sqrt(variance.astype(np.float64) + self.eps)
+        slope, level = scale, np.zeros_like(scale)
+        if self.weight is not None and self.bias is not None:
+            slope, level = scale * self.weight.data, self.bias.data
+        output = arrays.empty(x.shape, x.dtype, channels_last)
+        _passes(x, channels_last).scale(SCALED, x, None, [mean, slope, level], output)
+        return self.remember(output, x, channels_last, mean, scale, own)
 
     def backward(self, gradient: Array, *, input_gradient: bool = True) -> Array | None:
         """dL/dx = scale weight (g - mean(g) - z mean(g z)); no means under running statistics."""
         if type(gradient) is not np.ndarray and on_device(gradient):
             (kept,) = self.recall(gradient)
             return cuda("layers").batch_norm_input(self, gradient, kept, input_gradient)
-        normal, scale, own = self.recall(gradient)
-        if not (input_gradient or self.weight is not None):
-            return None
-        total, moment = self._total(gradient), self._total(gradient * normal)
-        if self.weight is not None and self.bias is not None:
-            self.weight.add_gradient(moment.reshape(-1).astype(self.dtype))
-            self.bias.add_gradient(total.reshape(-1).astype(self.dtype))
-            scale = scale * self._spread(self.weight.data, gradient)
+        x, channels_last, mean, scale, own = self.recall(gradient)
+        gradient = arrays.as_operand(type(self).__name__, "gradient", gradient)
+        gradient = _laid(gradient.astype(x.dtype, copy=False), channels_last)
+        passes = _passes(x, channels_last)
+        share, slope, level = scale, np.zeros_like(scale), np.zeros_like(scale)
+        if self.weight is not None:
+            share = scale * self.weight.data
+        if self.weight is not None or (own and input_gradient):
+            total, moment = passes.sums(PRODUCTS, x, gradient, mean)
+            if self.weight is not None and self.bias is not None:
+                self.weight.add_gradient((moment * scale).astype(self.dtype))
+                self.bias.add_gradient(total.astype(self.dtype))
+            if own:
+                count = self._count(x.shape)
+                slope, level = -share * scale**2 * moment / count, -share * total / count
         if not input_gradient:
             return None
-        if not own:
-            return gradient * scale
-        count = self._count(gradient.shape)
-        result = normal * (moment / -count).astype(self.dtype)
-        result += gradient
-        result -= (total / count).astype(self.dtype)
-        result *= scale
+        result = arrays.empty(x.shape, x.dtype, channels_last)
+        passes.scale(SLOPES, x, gradient, [mean, slope, level, share], result)
         return result
 
-    def _statistics(self, x: Array) -> tuple[Array, Array, Array]:
-        """Mean, variance and x minus the mean; in training the running statistics move."""
+    def _statistics(self, x: Array, channels_last: bool) -> tuple[Array, Array]:
+        """Mean and variance; in training the running statistics move."""
         count = self._count(x.shape)
         if count < 2:
             raise ValueError(
                 f"{type(self).__name__}: needs at least 2 values per channel to normalise by, not "
                 f"{count} from an input of shape {x.shape}"
             )
-        mean = (self._total(x) / count).astype(self.dtype)
-        centred = x - mean
-        variance = self._total(centred * centred) / count
+        # Sums around some value of the channel lose nothing where the mean is large.
+        near = x[0].reshape(self.num_features, -1)[:, 0].copy()
+        first, second = _passes(x, channels_last).sums(MOMENTS, x, None, near) / count
+        mean = (near + first).astype(self.dtype)
+        variance = np.maximum(second - first * first, 0)
         if self.training and self.running_mean is not None:
             self.num_batches_tracked += 1
             share = self.momentum
             if share is None:  # the plain average of all batches so far
                 share = 1 / int(self.num_batches_tracked)
-            self.running_mean += share * (mean.reshape(-1) - self.running_mean)
-            unbiased = (variance * (count / (count - 1))).reshape(-1)
+            self.running_mean += share * (mean - self.running_mean)
+            unbiased = variance * (count / (count - 1))
             self.running_var += (share * (unbiased - self.running_var)).astype(self.dtype)
-        return mean, variance.astype(self.dtype), centred
+        return mean, variance.astype(self.dtype)
 
     def _count(self, shape: Size) -> int:
         """Values per channel."""
         return math.prod(shape) // self.num_features
-
-    def _total(self, x: Array) -> Array:
-        """Sum over each channel in float64, shape (1, C, 1, ...)."""
-        return self._spread(channel_sums(x, np.float64), x)
-
-    def _spread(self, values: Any, x: Array) -> Array:
-        """Values of the channels, (C,), in a shape that goes with `x`."""
-        return values.reshape(1, -1, *(1,) * (x.ndim - 2))
 
     def arguments(self) -> str:
         """The constructor's arguments as `repr` shows them."""
