@@ -233,8 +233,7 @@ def _reads_in_place(axes: Any, channels: Any, tile: Any, source_channel: int) ->
         between = axes[inner, SOURCE] * axes[inner, STEP]
         return between * item_size % 2048 != 0 or axes[inner, COUNT] == 1
     fits = reads < PACKED_READS or channels[C_SOURCE] * max(shared, 128) <= tile[T_NEAR]
-    # Every second pixel of a plane is packed one by one.
-    return w[SOURCE] == 1 and shared < 1024 and (fits or w[STEP] > 1)
+    return w[SOURCE] == 1 and shared < 1024 and fits
 
 
 @register_jitable

@@ -46,8 +46,14 @@ from .lowering import (
     WHERE_AT,
 )
 from .memory import call, clear, copy, load, room, set_word, shift, store, word
-from .rows import copy_rows, pad_rows
+from .rows import copy_rows, pad_rows, pick_rows
 from .transpose import interleave, lanes_of, to_table, transpose
+
+# Rows are turned by way of a panel of so many neighbours of each where they do not lie side by
+# side, and filters a multiple of 4096 bytes apart: read together, their lines would push each other
+# out of the cache. 512 filters of 2048 channels: 0.35 ms without, 0.22 with (Zen 4, 2026-11).
+PANEL, PITCHED = 64, 80
+PANEL_SIZE = 16 * PITCHED  # rows as many as a vector has lanes
 
 
 @compiled
@@ -222,22 +228,28 @@ def _pad_planes(
 
 
 @compiled
-def _run(where: int, j: int, count: int) -> int:
-    """How many positions from j on lie side by side in the source."""
+def _run(where: int, j: int, count: int, hop: int) -> int:
+    """How many positions from j on lie `hop` apart in the source."""
     at, run = word(where, j), 1
-    while j + run < count and word(where, j + run) == at + run:
+    while j + run < count and word(where, j + run) == at + run * hop:
         run += 1
     return run
 
 
 @compiled
+def _hop(axis: int) -> int:
+    """Source positions between neighbours of a window."""
+    return word(axis, STEP) if word(axis, GATHERED) else 1
+
+
+@compiled
 def _run_along(axis: int, where: int, j: int, count: int) -> int:
-    """The same along an axis; one look tells where no step between positions is longer than 1."""
+    """The run from j on; one look tells where no step between positions is longer than 1."""
     at = word(where, j)
     most = min(count - j, word(axis, SIZE) - at)
     if word(axis, GATHERED) == 0 and word(where, j + most - 1) == at + most - 1:
         return most
-    return _run(where, j, count)
+    return _run(where, j, count, _hop(axis))
 
 
 @inlined
@@ -245,7 +257,8 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
     """row[j, c] = source[where[j], c] for one line of the window; zero where there is no source."""
     channels, position = word(job, CHANNELS), word(job, POSITION)
     source_channel, multiplier = word(job, SOURCE_CHANNEL), word(job, MULTIPLIER)
-    step = word(axis_of(job, 3), SOURCE)
+    to_next, hop = word(axis_of(job, 3), SOURCE), _hop(axis_of(job, 3))
+    step = to_next * hop
     j = 0
     while j < count:
         at, target = word(where, j), shift(element, row, j * position)
@@ -253,7 +266,7 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
             clear(element, target, position)
             j += 1
             continue
-        run, origin = _run(where, j, count), shift(element, source, at * step)
+        run, origin = _run(where, j, count, hop), shift(element, source, at * to_next)
         if source_channel == 1 and multiplier == 1:
             if step == channels and position == channels:
                 copy(element, target, origin, run * channels)
@@ -265,6 +278,8 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
             interleave(element, origin, source_channel, channels, run, target)
         elif step == 1 and multiplier == 1:
             transpose(element, origin, source_channel, channels, run, target, position)
+        elif multiplier == 1 and run >= lanes_of(element):
+            _turn_picked(element, origin, source_channel, channels, step, run, target, position)
         else:
             for c in range(channels):
                 plane = shift(element, origin, c // multiplier * source_channel)
@@ -273,12 +288,39 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
         j += run
 
 
+@compiled
+def _turn_picked(
+    element: Any,
+    source: int,
+    source_channel: int,
+    channels: int,
+    step: int,
+    count: int,
+    target: int,
+    position: int,
+) -> None:
+    """target[j * position + c] = source[c * source_channel + j * step] for j < count.
+
+    Turned by way of a panel, in which the pixels of a plane are neighbours.
+    """
+    lanes, panel = lanes_of(element), room(element, PANEL_SIZE)
+    for c in range(0, channels, lanes):
+        rows, plane = min(lanes, channels - c), shift(element, source, c * source_channel)
+        for j in range(0, count, PANEL):
+            first = min(j, max(count - PANEL, 0))
+            width, line = min(count, PANEL), shift(element, plane, first * step)
+            pick_rows(element, panel, line, rows, PITCHED, source_channel, width, step)
+            goal = shift(element, target, first * position + c)
+            transpose(element, panel, PITCHED, rows, width, goal, position)
+
+
 @inlined
 def _fill_planes(
     element: Any, job: int, source: int, where: int, count: int, row: int, outside: bool
 ) -> None:
     """row[c, j] = source[c, where[j]] for one line of the window; zero where there is no source."""
-    step, plane = word(axis_of(job, 3), SOURCE), word(job, PLANE)
+    to_next, plane = word(axis_of(job, 3), SOURCE), word(job, PLANE)
+    step = to_next * _hop(axis_of(job, 3))
     channels, source_channel = word(job, CHANNELS), word(job, SOURCE_CHANNEL)
     if outside:
         for c in range(channels):
@@ -293,11 +335,13 @@ def _fill_planes(
             j += 1
             continue
         run = _run_along(axis_of(job, 3), where, j, count)
-        origin = shift(element, source, at * step)
+        origin = shift(element, source, at * to_next)
         if source_channel == 1 and channels > 1:
             transpose(element, origin, step, run, channels, target, plane)
         elif step == 1 and run >= lanes_of(element):
             copy_rows(element, target, origin, channels, plane, source_channel, run)
+        elif run >= lanes_of(element):
+            pick_rows(element, target, origin, channels, plane, source_channel, run, step)
         else:
             for c in range(channels):
                 line, goal = c * source_channel, c * plane
@@ -365,13 +409,6 @@ def _fill_lines(job: int, firsts: Any, counts: Any, work: int) -> int:
 (W_TARGETS, W_BLOCKS, W_BLOCK, W_LANES, W_ROWS, W_GROUP, W_TARGET, W_HEADER) = range(8)
 
 
-# Filters a multiple of 4096 bytes apart are turned by way of a panel of so many neighbours of each:
-# read side by side, their lines would push each other out of the cache. 512 filters of 2048
-# channels: 0.35 ms without, 0.22 with (Zen 4, 2026-11).
-PANEL, PITCHED = 64, 80
-PANEL_SIZE = 16 * PITCHED  # lines as many as a vector has lanes
-
-
 @compiled
 def block_width(targets: int, block: int, lanes: int) -> int:
     """Width of the rows of a block of targets: the last one of a few targets takes one vector."""
@@ -401,7 +438,7 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
             clear(element, block, rows * width)
         r = 0
         while r < rows:
-            run = _run(sources, r, min(rows, r + reach))
+            run = _run(sources, r, min(rows, r + reach), 1)
             row = shift(element, weight, origin + word(sources, r))
             if run < 4:
                 run, goal = 1, word(numbers, r) * width

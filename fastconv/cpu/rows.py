@@ -1,4 +1,4 @@
-"""Copying short rows in vectors.
+"""Copying short rows in vectors, and picking elements of rows.
 
 As calls of memcpy the same took two to three times as long, for it is asked for 128 bytes at a time
 (Zen 4, 2026-11), and as loops over single elements longer still.
@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba.extending import intrinsic
 
-from .emit import emitter, i32, i64, outlined
+from .emit import Emit, emitter, i32, i64, outlined
 from .grouped_tiles import lanes_within, masked
 
 
@@ -128,3 +128,58 @@ def pad_rows(
 
     numbers = (target, pitch, width, source, step, table, count, left, run)
     return outlined("pad_rows", emit, element, *numbers)
+
+
+def _picked(e: Emit, source: Any, hop: Any) -> Any:
+    """A vector of elements `hop` apart."""
+    vector = e.vector(ir.Undefined)
+    for lane in range(e.lanes):
+        value = e.builder.load(e.shift(source, e.times(hop, lane)), typ=e.scalar, align=e.align)
+        vector = e.builder.insert_element(vector, value, i32(lane))
+    return vector
+
+
+def _every_second(e: Emit, source: Any) -> Any:
+    """The same if they are 2 apart; reads nothing beyond the last."""
+    lower, upper = e.load(source), e.load(source, e.lanes - 1)
+    half = e.lanes // 2
+    order = [2 * i for i in range(half)] + [e.lanes + 2 * i + 1 for i in range(half)]
+    return e.builder.shuffle_vector(lower, upper, ir.VectorType(i32, e.lanes)(order))
+
+
+@intrinsic
+def pick_rows(
+    typing: Any,
+    element: Any,
+    target: Any,
+    source: Any,
+    count: Any,
+    target_step: Any,
+    source_step: Any,
+    width: Any,
+    hop: Any,
+) -> Any:
+    """target[r * target_step + v] = source[r * source_step + v * hop] for r < count and v < width.
+
+    Sizes as for `copy_rows`.
+    """
+
+    def emit(builder: Any, element: Any, *args: Any) -> None:
+        e, b = emitter(builder, element), builder
+        target, source, count, target_step, source_step, width, hop = args
+        last = b.sub(width, i64(e.lanes))
+        vectors = b.add(b.sdiv(b.sub(width, i64(1)), i64(e.lanes)), i64(1))
+        with b.if_else(b.icmp_signed("==", hop, i64(2))) as (second, other):
+            for branch, pick in ((second, _every_second), (other, None)):
+                with branch:
+                    state = [e.at(target), e.at(source)]
+                    with e.loop(count, state):
+                        with e.loop(vectors, []) as v:
+                            at = e.times(v, e.lanes)
+                            at = b.select(b.icmp_signed("<", at, last), at, last)
+                            here = e.shift(state[1], e.times(hop, at))
+                            e.store(pick(e, here) if pick else _picked(e, here, hop), state[0], at)
+                        state[:] = [e.shift(state[0], target_step), e.shift(state[1], source_step)]
+
+    numbers = (target, source, count, target_step, source_step, width, hop)
+    return outlined("pick_rows", emit, element, *numbers)
