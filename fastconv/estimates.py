@@ -238,7 +238,8 @@ def depthwise(task: Task) -> Estimate:
         works_last = False
     elif g.stride[-1] > 2:
         works_last = True
-    if task.operation != "weight_gradient" and not works_last and (alone or not task.channels_last):
+    by_planes = not works_last and (alone or not task.channels_last)
+    if by_planes and task.operation != "weight_gradient" and g.out_channels == g.in_channels:
         kind = "planes" if (1, *g.out_size)[-2] > 1 else "signals"
     return _estimate(task, kind, g.multiply_adds, works_last=works_last)
 

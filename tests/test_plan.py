@@ -185,6 +185,7 @@ CHOICES = [
     ("forward", (1, 64, 60, 62), (64, 1, 21, 21), {"groups": 64}, "sliding"),
     ("input_gradient", (1, 64, 60, 62), (64, 1, 21, 21), {"groups": 64}, "sliding"),
     ("forward", (1, 1, 64, 66), (6, 1, 3, 3), {}, "planar"),
+    ("forward", (1, 1, 250, 256), (64, 1, 3, 3), {}, "planar"),
     ("forward", (1, 1, 99_000), (1, 1, 4_000), {}, "fourier"),
     ("forward", (1, 64, 27, 27), (192, 64, 5, 5), {"padding": 2}, "direct"),
     ("forward", (16, 96, 27, 27), (256, 48, 5, 5), {"padding": 2, "groups": 2}, "direct"),
