@@ -153,6 +153,9 @@ CASES = (
     case("1d depthwise long", (2, 19, 45), (19, 1, 11), groups=19, padding=5),
     *(case(f"1d {n} pixels", (1, 3, n + 2), (5, 3, 3)) for n in PIXELS),
     *(case(f"1d {m}", (2, 2, 7), (3, 2, 3), padding=((4, 5),), padding_mode=m) for m in MODES),
+    # Phases of an input gradient that one job does: as many pixels and taps in each.
+    case("1d phases", (2, 5, 24), (7, 5, 6), stride=3, padding=1),
+    case("1d phases of a dilation", (1, 17, 28), (6, 17, 8), stride=4, dilation=3, padding=5),
     # --- Two axes ---
     case("2d", (2, 3, 7, 6), (4, 3, 3, 2)),
     case("2d short last boxes of rows", (1, 2, 30, 1000), (1, 2, 2, 64)),
@@ -289,6 +292,9 @@ CASES = (
     case("2d filter in place", (1, 2, 30, 64), (1, 2, 3, 2)),
     case("2d filter across", (2, 2, 20, 300), (1, 2, 2, 110), padding=(1, 30)),
     case("2d filter of groups", (1, 4, 29, 31), (4, 2, 8, 3), groups=2, dilation=(1, 2)),
+    case("2d phases", (2, 33, 8, 30), (5, 33, 3, 4), stride=2, padding=((1, 0), (1, 2))),
+    case("2d phases of one tap", (1, 18, 10, 21), (6, 18, 2, 3), stride=(2, 3)),
+    case("2d phases of groups", (2, 8, 6, 8), (6, 4, 1, 2), stride=(1, 2), groups=2),
     # Memory: windows over the buffer budget, many pixels, taps far apart, colliding cache lines.
     case("2d several windows", (1, 33, 48, 47), (3, 33, 3, 2), padding=1),
     case("2d many pixels", (1, 1, 70, 67), (2, 1, 2, 3)),
@@ -324,6 +330,7 @@ CASES = (
     ),
     case("3d 1x1x1", (2, 5, 4, 6, 7), (7, 5, 1, 1, 1)),
     case("3d 1x1x1 stride", (1, 5, 5, 6, 7), (4, 5, 1, 1, 1), stride=(2, 3, 4)),
+    case("3d phases", (1, 5, 4, 6, 8), (6, 5, 2, 3, 4), stride=2, padding=1),
     case("3d 3x3x3", (2, 3, 5, 6, 7), (4, 3, 3, 3, 3), padding=1),
     case("3d 2x3x3", (1, 17, 6, 5, 9), (18, 17, 2, 3, 3), padding=(2, 1, 0)),
     case(

@@ -1,6 +1,7 @@
 """Every algorithm, every operation, every case: exact results, whatever the memory looks like."""
 
 import dataclasses
+import math
 from itertools import product
 
 import numpy as np
@@ -25,11 +26,12 @@ import fastconv
 from fastconv import choose
 from fastconv.arrays import is_channels_last
 from fastconv.cpu import engine
-from fastconv.cpu.engine import element_strides
+from fastconv.cpu.engine import Correlations, element_strides
 from fastconv.cpu.grouped_engine import Grouped
 from fastconv.cpu.grouped_gradient_engine import GroupedGradient
 from fastconv.cpu.grouped_gradients import channel_partials, pixel_partials
 from fastconv.cpu.grouped_tiles import FAMILIES
+from fastconv.cpu.job import OUTER, PHASES
 from fastconv.machine import machine
 from fastconv.plan import OPERATIONS
 
@@ -315,6 +317,17 @@ def test_phases_of_a_row_are_woven(row):
     dy, dx = np.empty(row.output, "float32"), np.empty(row.input, "float32")
     family, _ = made.grouped(dy.strides, dx.strides, 2, True)
     assert FAMILIES[family] == "woven"
+
+
+@some("1d phases", "2d phases", "3d phases")
+def test_phases_of_a_row_share_a_box(row):
+    """What they make of it is stored as a row, and not every second or third pixel by itself."""
+    made = Correlations(row.geometry, "float32", "input_gradient", OUTER)
+    dy, dx = np.empty(row.output, "float32"), np.empty(row.input, "float32")
+    launch = made.prepare(dy.strides, dx.strides, 2, True)
+    stride = row.geometry.stride
+    assert len(launch.phases or [launch.job]) == math.prod(stride[:-1])
+    assert all(job[PHASES] == stride[-1] for job in launch.phases or [launch.job])
 
 
 @some("2d depthwise 3x4", "2d depthwise 5x5 stride", "2d depthwise replicate")

@@ -33,7 +33,9 @@ from .job import (
     LINES_AT,
     PACK,
     PACKED_AT,
+    PACKED_SIZE,
     PAIRWISE,
+    PHASES,
     SOURCE_GROUP,
     STEPS_AT,
     SUM_LINES,
@@ -120,7 +122,8 @@ def _block(
     channel, pixel = word(job, TARGET_CHANNEL), word(axis_of(job, 3), TARGET)
     width = block_width(remaining, full, word(job, LANES))
     sums, steps = work + word(job, SUMS_AT), work + word(job, STEPS_AT)
-    set_steps(steps, height, width)
+    phases = word(job, PHASES)
+    between = pixel // phases
     in_place = channel == 1 and width <= remaining and word(job, ACTIVATION) == 0
     in_place = in_place and word(job, EPILOGUE) == 0
     others = False
@@ -129,26 +132,31 @@ def _block(
         others = begin_block(element, job, parameters, work, width, columns, first_channel)
     lines, goals = work + word(job, LINES_AT), work + word(job, GOALS_AT)
     if in_place:
-        _tiles(element, job, target, goals, 0, bias, x, lines, pixels, weights, width)
+        for p in range(phases):
+            y = shift(element, target, p * between)
+            _tiles(element, job, y, goals, 0, bias, x, lines, pixels, weights, width, p)
         return
+    set_steps(steps, height, phases * width)
+    onward = height * phases * width
     for first in range(0, pixels, most):
         rows, columns = min(most, pixels - first), min(width, remaining)
-        onward = height * width
         here, there = lines + 8 * first, goals + 8 * first
-        if channel == 1:
+        if channel == 1:  # stores from the scratch come in bursts and would wait for their lines
             for i in range(rows):
                 prefetch(element, target, word(there, i))
                 prefetch(element, target, word(there, i) + columns - 1)
-        _tiles(element, job, sums, steps, onward, bias, x, here, rows, weights, width)
+        for p in range(phases):
+            y = shift(element, sums, p * width)
+            _tiles(element, job, y, steps, onward, bias, x, here, rows, weights, width, p)
         if word(job, ACTIVATION):
-            call(word(job, ACTIVATION), sums, 0, 0, rows * width, 0)
+            call(word(job, ACTIVATION), sums, 0, 0, rows * phases * width, 0)
         if word(job, EPILOGUE):
             if others:
                 gather(
                     element, job, parameters, work, 0, rows, width, columns, target, there, 0
                 )  # fmt: skip
             finish(job, work, sums, rows * width, width)
-        _store(element, target, there, pixel, channel, sums, width, rows, columns)
+        _store(element, target, there, pixel, channel, sums, width, rows, columns, phases)
 
 
 @inlined
@@ -164,16 +172,19 @@ def _tiles(
     pixels: int,
     weights: int,
     width: int,
+    phase: int,
 ) -> None:
     """Some pixels in the form and width of their block; places of answers as in `tiles`."""
-    taps, count = job + 8 * word(job, TAPS_AT), word(job, TAP_COUNT)
+    count = word(job, TAP_COUNT)
+    taps = job + 8 * (word(job, TAPS_AT) + phase * count)
+    weights = shift(element, weights, phase * word(job, PACKED_SIZE))
     depth, step = word(job, DEPTH), word(job, DEPTH_STEP)
     wide, height = width == word(job, BLOCK), word(job, LINES)
     tiles, clip = -(-pixels // height), word(job, CLIP)
     far = onward == 0 and word(job, FAR) != 0
     if count == 0:  # a phase that no weight reaches
         for i in range(pixels):
-            place = shift(element, y, i * width if onward else word(goals, i))
+            place = shift(element, y, i * (onward // height) if onward else word(goals, i))
             for v in range(width):
                 value = load(element, bias, v)
                 store(element, place, v, clipped(value, clip))
@@ -205,14 +216,18 @@ def _store(
     width: int,
     rows: int,
     columns: int,
+    phases: int,
 ) -> None:
-    """target[goals[m] + k * channel] = sums[m, k]; most goals lie `pixel` after the one before."""
+    """target[goals[m] + p * pixel / phases + k * channel] = sums[m, p, k] of phases p.
+
+    Most goals lie `pixel` after the one before.
+    """
     first = 0
     while first < rows:
         last = first + 1
         while last < rows and word(goals, last) - word(goals, last - 1) == pixel:
             last += 1
         goal = shift(element, target, word(goals, first))
-        line = shift(element, sums, first * width)
-        store_run(element, goal, pixel, channel, line, width, last - first, columns)
+        line, count = shift(element, sums, first * phases * width), (last - first) * phases
+        store_run(element, goal, pixel // phases, channel, line, width, count, columns)
         first = last

@@ -5,6 +5,7 @@ An engine keeps its jobs by the strides of its arrays, so a repeated call only f
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,8 @@ from .job import (
     correlation_job,
 )
 from .lowering import (
+    FIRST,
+    SPAN,
     forward_axes,
     geometry_words,
     lifted_strides,
@@ -118,6 +121,15 @@ def tile_words(form: int, dtype: str, targets: int, gradient: bool = False) -> n
     return np.array(words, np.int64)
 
 
+def _joined(phases: list[Any]) -> tuple[np.ndarray, np.ndarray, int]:
+    """What `correlation_job` takes of phases that one job does, and where the first one begins."""
+    axes, _, _, start = phases[0]
+    axes[3, SPAN] = max(a[3, FIRST] + a[3, SPAN] for a, *_ in phases)
+    axes[3, FIRST] = min(a[3, FIRST] for a, *_ in phases)
+    axes[3, SPAN] -= axes[3, FIRST]
+    return axes, np.array([offsets for _, offsets, *_ in phases]), int(start)
+
+
 class Correlations:
     """The forward operation or the input gradient: one correlation, or one for each phase.
 
@@ -193,22 +205,24 @@ class Correlations:
         from_, to = (tuple(s // size for s in strides) for strides in (source, target))
         channels = [self.groups, self.sources, self.targets, from_[1], to[1], self.multiplier]
         lowered = self._lower(lifted_strides(from_), lifted_strides(to), plain)
-        wanted = 4 * threads // max(1, len(lowered)) if threads > 1 else 1
         make, blocks = self._late_job if late else self._job, self.groups * self._blocks
+        joined = 1 if late else self._joined_phases()
+        wanted = 4 * threads * joined // max(1, len(lowered)) if threads > 1 else 1
         phases, boxes = [], 1
-        for axes, offsets, _, start in lowered:
+        for first in range(0, len(lowered), joined):
+            axes, offsets, start = _joined(lowered[first : first + joined])
             job = make(axes, offsets, np.array(channels, np.int64), wanted)
             if job is None:
                 break
             job[ENTER] = fill_box.address(self.dtype)
             boxes = max(boxes, int(job[BOX_COUNT]))
-            weights = 0 if late else blocks * int(job[BLOCK_SIZE])
-            phases.append(Phase(job, int(job[ITEMS]), weights, int(start) * size))
+            weights = 0 if late else joined * blocks * int(job[BLOCK_SIZE])
+            phases.append(Phase(job, int(job[ITEMS]), weights, start * size))
         made = None
-        if len(phases) == len(lowered):
+        if len(phases) * joined == len(lowered):
             # A chunk is a box, or where kernels pack weights the blocks that they pack.
             chunks = blocks if late else -(-boxes // threads) * threads
-            clears = plain and not self.forward and len(phases) < phase_total(self._words)
+            clears = plain and not self.forward and len(lowered) < phase_total(self._words)
             made = launch_of(
                 self._kernel, self.dtype, phases, THREAD_BYTES, chunks, threads, clears
             )
@@ -216,6 +230,18 @@ class Correlations:
             self._jobs.clear()
         self._jobs[key] = made
         return made
+
+    def _joined_phases(self) -> int:
+        """How many phases, neighbours along the width, one job does: all of a stride, or one.
+
+        All if they are as many there, have as many taps, and no epilogue asks where each output is.
+        """
+        g = self.geometry
+        stride, size = g.stride[-1], g.in_size[-1]
+        alike = g.kernel_size[-1] % stride == size % stride == 0
+        if self.forward or self.form != OUTER or self.epilogue is not None or not alike:
+            return 1
+        return stride if math.gcd(stride, g.dilation[-1]) == 1 else 1
 
     def _job(
         self, axes: np.ndarray, offsets: np.ndarray, channels: np.ndarray, items_wanted: int

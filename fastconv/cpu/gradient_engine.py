@@ -101,9 +101,8 @@ class WeightGradient:
         spans = 1 if self.form == PLANAR else self._spans(min(blocks, wanted), wanted)
         wanted = -(-wanted // spans)
         most = MOST_PLANAR_PIXELS if self.form == PLANAR else MOST_PIXELS
-        job = correlation_job(
-            axes, offsets, channels, self._tile, 0, wanted * groups * blocks, most, False
-        )
+        items, phase = wanted * groups * blocks, offsets[np.newaxis]
+        job = correlation_job(axes, phase, channels, self._tile, 0, items, most, False)
         job[ENTER] = fill_box.address(self.dtype)
         taps = job[job[TAPS_AT] : job[TAPS_AT] + job[TAP_COUNT]]
         rows = (taps[:, None] + job[DEPTH_STEP] * np.arange(self.sources)[None, :]).ravel()

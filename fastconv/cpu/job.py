@@ -52,7 +52,7 @@ OUTER, PAIRWISE, PLANAR, TRANSFORMED = range(4)
 (TAPS_AT, LINES_AT, GOALS_AT, STEPS_AT, SUMS_AT, BUFFER_AT, THREAD_BYTES) = range(20, 27)
 (ITEMS, PACKED_SIZE, BOX_PIXELS, BOX_COUNT, EXTRA_AT, ENTER, PACK, PACKED_AT) = range(27, 35)
 (EPILOGUE, PARAMETERS, OPERANDS_AT, OPERAND_SIZE, FAR, AHEAD, SUM_LINES) = range(35, 42)
-(CLIP, HEADER) = range(42, 44)
+(CLIP, PHASES, HEADER) = range(42, 45)
 
 # Pixels of a box: their two tables of offsets stay within a corner of the second-level cache.
 MOST_PIXELS = 4096
@@ -99,6 +99,9 @@ def correlation_job(
 ) -> Any:
     """The job for axes from `lowering`; `axes` is completed in place.
 
+    It does as many phases as `offsets` has rows: correlations that differ only in their offsets
+    along the width, and whose outputs take turns there. One box serves them all, and what they make
+    of it is a row without gaps. `axes` are those of the first, but for all taps.
     There will be at least `items_wanted` work items if the problem is not too small to be cut.
     `by_rows`: for each box, tiles read weights row by row, in an order that joined taps keep.
     """
@@ -116,7 +119,7 @@ def correlation_job(
     budget = tile[T_CACHE] // 4 // item_size // per_position
     least = 4 * tile[T_LINES] * (lanes if form == PLANAR else 1)
     wanted = -(-items_wanted // (channels[C_GROUPS] * blocks))
-    weights = blocks * tile[T_BLOCK] * channels[C_SOURCE] * item_size
+    weights = len(offsets) * blocks * tile[T_BLOCK] * channels[C_SOURCE] * item_size
     for a in range(1, 4):
         weights *= axes[a, TAPS]
     streamed = by_rows and form == OUTER and weights > tile[T_CACHE] // 2
@@ -125,10 +128,11 @@ def correlation_job(
     row_start = ROW_START // item_size // side_by_side
     if form == PLANAR:  # rows fill its vectors: they are cut last
         row_start = MOST_PIXELS
-    if not direct:
+    phases = len(offsets)
+    if not direct and phases == 1:
         _gather(axes, form, False)
     _choose_boxes(axes, budget, wanted, most_pixels, least, kept, row_start)
-    if not direct:
+    if not direct and phases == 1:
         others = axes.copy()
         _gather(others, form, True)
         _choose_boxes(others, budget, wanted, most_pixels, least, kept, row_start)
@@ -140,7 +144,9 @@ def correlation_job(
     plane = _plane_size(window, item_size) if form == PLANAR else 0
     depth_step = source_channel if direct else max(plane, 1)
     depth = 1 if form == PAIRWISE else channels[C_SOURCE]
-    taps = _tap_offsets(axes, offsets, direct)
+    taps = _tap_offsets(axes, offsets[0], direct)
+    for p in range(1, phases):
+        taps = np.concatenate((taps, _tap_offsets(axes, offsets[p], direct)))
     w = axes[3]
     if by_rows and w[TAPS] > 1 and w[SPAN] == w[TAPS] and not w[GATHERED]:
         # Neighbouring taps in the width form one run with the channels, or with a lone channel.
@@ -148,12 +154,13 @@ def correlation_job(
         if unbroken or (form == PLANAR and alone):
             taps, depth, depth_step = taps[:: w[TAPS]].copy(), depth * w[TAPS], w[PITCH] // depth
 
-    job = np.zeros(HEADER + 4 * AXIS_WORDS + len(taps) + len(offsets), np.int64)
+    job = np.zeros(HEADER + 4 * AXIS_WORDS + len(taps) + len(offsets[0]), np.int64)
     job[FORM], job[GROUPS], job[CHANNELS] = form, channels[C_GROUPS], in_buffer
     job[TARGETS], job[MULTIPLIER], job[DIRECT] = channels[C_TARGET], channels[C_MULTIPLIER], direct
-    job[TAP_COUNT], job[DEPTH], job[DEPTH_STEP] = len(taps), depth, depth_step
+    job[TAP_COUNT], job[DEPTH], job[DEPTH_STEP] = len(taps) // phases, depth, depth_step
     job[LANES], job[LINES], job[BLOCK], job[BLOCKS] = lanes, tile[T_LINES], tile[T_BLOCK], blocks
-    job[BLOCK_SIZE], job[ACTIVATION] = len(taps) * depth * tile[T_BLOCK], activation
+    job[BLOCK_SIZE] = job[TAP_COUNT] * depth * tile[T_BLOCK]
+    job[ACTIVATION], job[PHASES] = activation, phases
     job[SOURCE_CHANNEL], job[TARGET_CHANNEL] = source_channel, channels[C_TARGET_STRIDE]
     job[SOURCE_GROUP] = channels[C_SOURCE] * channels[C_SOURCE_STRIDE]
     job[POSITION], job[PLANE] = position, plane
@@ -164,7 +171,7 @@ def correlation_job(
     job[AHEAD] = streamed and job[BLOCK_SIZE] * item_size > tile[T_CACHE] // 2
     job[TAPS_AT] = HEADER + 4 * AXIS_WORDS
     job[job[TAPS_AT] : job[TAPS_AT] + len(taps)] = taps
-    job[job[TAPS_AT] + len(taps) :] = offsets
+    job[job[TAPS_AT] + len(taps) :] = offsets[0]
     axes[:, OFFSETS_AT] += job[TAPS_AT] + len(taps)
     job[HEADER : job[TAPS_AT]] = axes.ravel()
     _lay_out_workspace(job, axes, item_size, 0 if direct else max(window, plane * in_buffer))
@@ -413,7 +420,7 @@ def _lay_out_workspace(job: Any, axes: Any, item_size: int, buffer: int) -> None
     if job[FORM] == OUTER or job[FORM] == PAIRWISE:
         # Tiles whose pixels fill vectors, in which they lie behind each other in the target.
         job[SUM_LINES] *= min(MOST_TILES, job[LANES] // math.gcd(job[LANES], job[LINES]))
-    sums = job[SUM_LINES] * job[BLOCK] * item_size
+    sums = job[SUM_LINES] * job[PHASES] * job[BLOCK] * item_size
     if job[FORM] == PLANAR:
         sums *= job[LANES]
     job[LINES_AT] = _aligned(where)

@@ -175,7 +175,7 @@ class Sliding(Correlations):
         cut, height = self._slide, int(axes[2, COUNT])
         row_target = int(axes[2, TARGET])
         if not cut.along_width:
-            offsets = _tall_taps(axes, offsets, cut.height)
+            offsets = _tall_taps(axes, offsets[0], cut.height)[np.newaxis]
         job = correlation_job(
             axes, offsets, channels, self._tile, self.activation, items_wanted, MOST_PIXELS, False
         )

@@ -156,7 +156,7 @@ class Winograd(Correlations):
         height, width = int(axes[2, COUNT]), int(axes[3, COUNT])
         sizes = (height, width, int(axes[2, TARGET]), int(axes[3, TARGET]), self.sources)
         rows, columns = self._outputs
-        offsets = tile_axes(axes, offsets, rows, columns)
+        offsets = tile_axes(axes, offsets[0], rows, columns)[np.newaxis]
         job = correlation_job(
             axes,
             offsets,
