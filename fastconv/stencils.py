@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from . import recycling
-from .arguments import as_threads
+from .arguments import Pairs, Size, as_threads
 from .arrays import as_operand, check_out, compute_dtype
 from .cpu import stencil_engine
+from .cpu.stencil import dilate, erode
 from .dtypes import result_dtype
 from .geometry import ConvGeometry
 
@@ -124,7 +127,7 @@ def stencil(
         _number("initial", 0 if initial is None else initial, compute),
         (w if used is None else w[used]).astype(compute).ravel(),
     ]
-    function = stencil_engine.pair(OP, combine, reduce, compute.name, initial is not None)
+    pair = stencil_engine.pair(OP, combine, reduce, compute.name, initial is not None)
     shape = (*lead, *geometry.out_size)
     if out is not None:
         check_out(OP, out, shape, dtype, x, w)
@@ -134,7 +137,8 @@ def stencil(
         ones = (1,) * (3 - rank)
         source = x.astype(compute, copy=False).reshape(planes, *ones, *sizes)
         taps = None if used is None else used.tobytes()
-        stencil_engine.run(geometry, source, np.concatenate(numbers), taps, y, function, threads)
+        values = np.concatenate(numbers)
+        stencil_engine.run(geometry, source, values, taps, y, pair.address, threads)
     if direct or (out is None and dtype == compute):
         return y
     with np.errstate(over="ignore"):
@@ -166,3 +170,44 @@ def _number(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     if not np.can_cast(given.dtype, dtype, "same_kind"):
         raise TypeError(f"{OP}: {name} is {value!r}, which is no {dtype}")
     return given.astype(dtype).reshape(1)
+
+
+# Element types in which narrow integers are exact, and vectors have the most of them.
+NARROW = {1: "float32", 2: "float32", 4: "float64"}
+
+
+def extremes(
+    x: np.ndarray,
+    weight: np.ndarray,
+    used: np.ndarray | None,
+    padding: Pairs,
+    padding_mode: str,
+    padding_value: float,
+    largest: bool,
+) -> np.ndarray:
+    """The largest of ``x + weight``, or the smallest of ``x - weight``, in windows of all axes.
+
+    Of floating-point numbers, or of integers of at most 32 bits whose sums are again such ones.
+    `padding_mode` may be "symmetric" too: the mirror image that repeats the border.
+    """
+    compute = x.dtype if x.dtype.kind == "f" else np.dtype(NARROW[x.itemsize])
+    geometry = _same_padding(x.shape, weight.shape, padding, padding_mode)
+    numbers = np.array([padding_value, 0, *(weight if used is None else weight[used]).flat])
+    y = recycling.empty(geometry.out_size, compute)
+    lead = (1,) * (4 - x.ndim)
+    stencil_engine.run(
+        geometry,
+        x.astype(compute, copy=False).reshape(*lead, *x.shape),
+        numbers.astype(compute),
+        None if used is None else used.tobytes(),
+        y,
+        (dilate if largest else erode).address(compute.name),
+        None,
+    )
+    return y.astype(x.dtype, copy=False)
+
+
+@functools.lru_cache(maxsize=256)
+def _same_padding(size: Size, kernel: Size, padding: Pairs, mode: str) -> ConvGeometry:
+    geometry = ConvGeometry.forward(OP, len(size), (1, 1, *size), (1, 1, *kernel), padding=padding)
+    return replace(geometry, padding_mode=mode)

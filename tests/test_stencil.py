@@ -233,11 +233,11 @@ def test_equal_functions_are_compiled_once():
 
 
 def test_the_code_is_vectors():
-    """The passes of several taps, of as many lanes as the machine has."""
+    """The passes of several taps; LLVM thinks that some machines are better off with half vectors."""
     lanes = machine().lanes("float32")
     kernel, _ = stencil_engine.pair("test", plus, larger, "float32", False).kept
     code = str(kernel._compiled["float32"]._library.get_llvm_str())
-    assert len(re.findall(rf"fadd <{lanes} x float>", code)) >= 1 + 8 + 4 + 1
+    assert len(re.findall(rf"fadd <({lanes}|{min(lanes, 8)}) x float>", code)) >= 1 + 8 + 4 + 1
 
 
 def test_grey_dilation():

@@ -18,6 +18,7 @@ from typing import Any
 
 from numba.extending import intrinsic
 
+from ..geometry import PADDING_MODES
 from ..sizes import phase_count
 from .compile import compiled, kernel
 from .memory import call, copy, load, shift, store, word
@@ -32,7 +33,9 @@ from .memory import call, copy, load, shift, store, word
 # Words of an axis: cells of the padding before it, its own, all with padding; between two outputs.
 (LOW, SIZE, PADDED, STEP, AXIS_WORDS) = range(5)
 PHASES_AT = AXES + 3 * AXIS_WORDS
-(ZEROS, REFLECT, REPLICATE, CIRCULAR) = range(4)
+# What lies beyond the border, in the order of the names.
+(ZEROS, REFLECT, REPLICATE, CIRCULAR, SYMMETRIC) = range(5)
+MODES = (*PADDING_MODES, "symmetric")
 
 # Outputs whose taps are walked together: 2 KiB of float32. Taps of one pass over them, after the
 # first one: at most as many as the vectorizer checks for overlap; eights suit odd squares, and are
@@ -44,7 +47,7 @@ RUN, PASSES = 512, (8, 4, 1)
 def stencil(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
     """Items are blocks of rows and columns (n, d, rows, columns).
 
-    Operands: source, target, numbers, workspace, address of what `taps_source` makes. Numbers: the
+    Operands: source, target, numbers, workspace, address of a kernel of `taps_source`. Numbers: the
     value of the padding, the initial one, the weight of each tap.
     """
     source, target, numbers = word(operands, 0), word(operands, 1), word(operands, 2)
@@ -92,7 +95,9 @@ def _cell(job: int, axis: int, position: int) -> int:
         return -cell if cell < 0 else 2 * (size - 1) - cell
     if mode == REPLICATE:
         return 0 if cell < 0 else size - 1
-    return cell + size if cell < 0 else cell - size
+    if mode == CIRCULAR:
+        return cell + size if cell < 0 else cell - size
+    return -1 - cell if cell < 0 else 2 * size - 1 - cell
 
 
 @compiled
@@ -155,46 +160,72 @@ def rounded(typing: Any, element: Any, value: Any) -> Any:
     return element.dtype(element, element.dtype), generate
 
 
-def taps_source(combine: Any, reduce: Any, initial: bool) -> Callable[..., None]:
-    """The kernel of two jitted functions: acc[i] over all taps, for `count` neighbours i.
+# --- Walking the taps ---
+
+
+def taps_source(initial: bool) -> str:
+    """The kernel of functions `combine` and `reduce`: acc[i] over all taps, i below `count`.
 
     Numbers as in `stencil`; `taps` has how many there are and the place of each after x. Every
     intermediate value is one of the element type.
     """
     one = "combined(element, x0, i, w0)"
     start = f"rounded(element, reduce(first, {one}))" if initial else one
-    source = (
-        "def make(combine, reduce, compiled):\n"
-        "    @compiled\n"
-        "    def combined(element, x, i, w):\n"
-        "        return rounded(element, combine(load(element, x, i), w))\n"
-        "    @compiled\n"
-        "    def joined(element, a, x, i, w):\n"
-        "        return rounded(element, reduce(a, combined(element, x, i, w)))\n"
-        "    def kernel(element, acc, x, numbers, count, taps):\n"
-        "        x0 = shift(element, x, word(taps, 1))\n"
-        "        first, w0 = load(element, numbers, 1), load(element, numbers, 2)\n"
-        "        for i in range(count):\n"
-        f"            store(element, acc, i, {start})\n"
-        "        t = 1\n"
+    return (
+        "@compiled\n"
+        "def combined(element, x, i, w):\n"
+        "    return rounded(element, combine(load(element, x, i), w))\n"
+        "@compiled\n"
+        "def joined(element, a, x, i, w):\n"
+        "    return rounded(element, reduce(a, combined(element, x, i, w)))\n"
+        "def kernel(element, acc, x, numbers, count, taps):\n"
+        "    x0 = shift(element, x, word(taps, 1))\n"
+        "    first, w0 = load(element, numbers, 1), load(element, numbers, 2)\n"
+        "    for i in range(count):\n"
+        f"        store(element, acc, i, {start})\n"
+        "    t = 1\n"
         f"{''.join(map(_passes, PASSES))}"
-        "    return kernel\n"
     )
-    namespace: dict[str, Any] = {"load": load, "store": store, "shift": shift}
-    namespace.update(word=word, rounded=rounded)
-    exec(source, namespace)
-    return namespace["make"](combine, reduce, compiled)  # type: ignore[no-any-return]
 
 
 def _passes(count: int) -> str:
     """Code for passes of so many taps each, while there are as many."""
-    lines = [f"        while t + {count} <= word(taps, 0):"]
+    lines = [f"    while t + {count} <= word(taps, 0):"]
     for j in range(count):
-        lines.append(f"            x{j} = shift(element, x, word(taps, 1 + t + {j}))")
-        lines.append(f"            w{j} = load(element, numbers, 2 + t + {j})")
-    lines.append("            for i in range(count):")
-    lines.append("                a = load(element, acc, i)")
-    lines += [f"                a = joined(element, a, x{j}, i, w{j})" for j in range(count)]
-    lines.append("                store(element, acc, i, a)")
-    lines.append(f"            t += {count}")
+        lines.append(f"        x{j} = shift(element, x, word(taps, 1 + t + {j}))")
+        lines.append(f"        w{j} = load(element, numbers, 2 + t + {j})")
+    lines.append("        for i in range(count):")
+    lines.append("            a = load(element, acc, i)")
+    lines += [f"            a = joined(element, a, x{j}, i, w{j})" for j in range(count)]
+    lines.append("            store(element, acc, i, a)")
+    lines.append(f"        t += {count}")
     return "\n".join(lines) + "\n"
+
+
+def _words() -> dict[str, Any]:
+    """What the source speaks of."""
+    known: dict[str, Any] = {"load": load, "store": store, "shift": shift, "word": word}
+    return {**known, "rounded": rounded, "compiled": compiled, "__name__": __name__}
+
+
+def taps_of(combine: Any, reduce: Any, initial: bool) -> Callable[..., None]:
+    """The kernel of two jitted functions.
+
+    A closure: of global functions Numba takes those of equal code for the same.
+    """
+    inner = taps_source(initial).replace("\n", "\n    ")
+    names = _words()
+    exec(f"def make(combine, reduce):\n    {inner}return kernel\n", names)
+    return names["make"](combine, reduce)  # type: ignore[no-any-return]
+
+
+def _own(name: str, combine: Callable[..., Any], reduce: Callable[..., Any]) -> Callable[..., None]:
+    """A kernel of ours, of that name; not a closure, which no disk cache would know again."""
+    names = {**_words(), "combine": compiled(combine), "reduce": compiled(reduce)}
+    exec(taps_source(False).replace("def kernel(", f"def {name}("), names)
+    return names[name]  # type: ignore[no-any-return]
+
+
+# Grey-scale morphology; a NaN is larger and smaller than nothing.
+dilate = kernel(_own("dilate", lambda x, w: x + w, lambda a, b: b if b > a else a))
+erode = kernel(_own("erode", lambda x, w: x - w, lambda a, b: b if b < a else a))

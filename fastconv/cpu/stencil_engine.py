@@ -11,7 +11,7 @@ import numpy as np
 from numba.extending import is_jitted
 
 from ..arguments import Size
-from ..geometry import PADDING_MODES, ConvGeometry
+from ..geometry import ConvGeometry
 from ..machine import machine
 from ..sizes import window_extent
 from . import launch
@@ -30,6 +30,7 @@ from .stencil import (
     IN_PLACE,
     LOW,
     MODE,
+    MODES,
     OUT_DEPTH,
     OUT_HEIGHT,
     OUT_WIDTH,
@@ -48,7 +49,7 @@ from .stencil import (
     TAPS_AT,
     THREAD_BYTES,
     stencil,
-    taps_source,
+    taps_of,
 )
 from .workspace import workspace
 
@@ -84,7 +85,7 @@ def pair(op: str, combine: Any, reduce: Any, dtype: str, initial: bool) -> Pair:
                 role: jitted(op, role, function, dtype, 2, meanings[role])
                 for role, function in functions.items()
             }
-            kernel = Kernel(taps_source(**made, initial=initial), (dtype,), on_disk=False)
+            kernel = Kernel(taps_of(**made, initial=initial), (dtype,), on_disk=False)
             known = Pair(kernel.address(dtype), (kernel, made))
             if len(_pairs) >= MOST_PAIRS:
                 _pairs.clear()
@@ -142,7 +143,7 @@ def job_of(
     if size > MOST_BYTES:
         raise ValueError(f"stencil: windows of {size} bytes, at most {MOST_BYTES} can be copied")
     job[THREAD_BYTES] = -(-size // 64) * 64
-    job[MODE] = PADDING_MODES.index(g.padding_mode)
+    job[MODE] = MODES.index(g.padding_mode)
     for words, values in zip(np.split(job[AXES:], 3), zip(lows, sizes, padded, steps)):
         words[[LOW, SIZE, PADDED, STEP]] = values
     job[TAPS_AT] = PHASES_AT + len(phases)
@@ -159,10 +160,13 @@ def _columns(outputs: Size, reach: int, bytes_each: int, planes: int, threads: i
 
 
 def _rows(height: int, step: int, extent: int, row_bytes: int, planes: int, threads: int) -> int:
-    """Rows of a block: what they reach fits half the second-level cache; work for all threads."""
+    """Rows of a block: what they reach fits half the second-level cache; work for all threads.
+
+    But as many as one output spans: with fewer, more would be copied than is looked at.
+    """
     fitting = (machine().level2_bytes // 2 // row_bytes - extent) // step + 1
     wanted = -(-4 * threads // max(1, planes)) if threads > 1 else 1
-    return max(1, min(fitting, -(-height // wanted)))
+    return min(height, max(extent // step, min(fitting, -(-height // wanted)), 1))
 
 
 def run(
@@ -171,17 +175,18 @@ def run(
     numbers: np.ndarray,
     used: bytes | None,
     y: np.ndarray,
-    function: Pair,
+    function: int,
     threads: int | None,
 ) -> None:
     """y = the stencil of x; x of four axes (n, d, h, w), y dense, both of the compute dtype.
 
     Numbers: the value of the padding, the initial one, the weights of the taps that are used.
+    `function` is the address of what walks the taps.
     """
     taps = len(numbers) - 2
     count = launch.thread_count(y.size * taps, threads)
     strides = tuple(stride // x.itemsize for stride in x.strides)
     job, items = job_of(geometry, strides, used, x.itemsize, count)
     with workspace(count * int(job[THREAD_BYTES])) as work:
-        operands = address_of(x), address_of(y), address_of(numbers), work, function.address
+        operands = address_of(x), address_of(y), address_of(numbers), work, function
         launch.run(stencil, x.dtype.name, job, operands, items, count)
