@@ -321,7 +321,7 @@ def _extremes(
         origins = [-o - 1 + k % 2 for o, k in zip(origins, weights.shape)]
     if not _fits(weights.shape, origins, x, output) or not _holds(x.dtype, cval):
         return None
-    padding_mode = PADDING_MODES[BORDERS[mode]]
+    x, padding_mode = np.require(x, requirements="A"), PADDING_MODES[BORDERS[mode]]
     pairs = tuple((k // 2 + o, k - 1 - k // 2 - o) for o, k in zip(origins, weights.shape))
     limit = {"reflect": -1, "circular": 0, "symmetric": 0}.get(padding_mode)
     if limit is not None and any(max(pair) > n + limit for pair, n in zip(pairs, x.shape)):

@@ -147,6 +147,9 @@ def test_outputs_of_morphology(name):
     part = np.repeat(np.repeat(kept, 2, 0), 3, 1)[::2, ::3]
     part.setflags(write=False)
     assert np.array_equal(ours(part, (3, 4)), goal)
+    unaligned = np.zeros(x.shape, [("flag", "u1"), ("value", "f4")])["value"]
+    unaligned[...] = kept
+    assert np.array_equal(ours(unaligned, (3, 4)), goal)
 
 
 @pytest.mark.parametrize("name", MORPHOLOGY)

@@ -233,7 +233,7 @@ def test_equal_functions_are_compiled_once():
 
 
 def test_the_code_is_vectors():
-    """The passes of several taps; LLVM thinks that some machines are better off with half vectors."""
+    """The passes of several taps; on some machines LLVM prefers half vectors."""
     lanes = machine().lanes("float32")
     kernel, _ = stencil_engine.pair("test", plus, larger, "float32", False).kept
     code = str(kernel._compiled["float32"]._library.get_llvm_str())
