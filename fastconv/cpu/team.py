@@ -207,9 +207,11 @@ class Team:
     def __init__(self, most: int) -> None:
         """For at most so many workers."""
         self._most = most
-        self._memory = np.zeros((2 + most) * LINE, np.int64)
-        first = -address_of(self._memory) % (8 * LINE) // 8
-        self._lines = self._memory[first:][: (1 + most) * LINE].reshape(1 + most, LINE)
+        memory = np.zeros((2 + most) * LINE, np.int64)
+        # Workers look into their boxes until the process ends, later than modules are cleared.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
+        first = -address_of(memory) % (8 * LINE) // 8
+        self._lines = memory[first:][: (1 + most) * LINE].reshape(1 + most, LINE)
         self.address = address_of(self._lines)
         self._forget()
         if hasattr(os, "register_at_fork"):
