@@ -424,7 +424,8 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
     weight, packed = word(operands, 0), word(operands, 1)
     targets, blocks, rows = word(job, W_TARGETS), word(job, W_BLOCKS), word(job, W_ROWS)
     full, target_step, lanes = word(job, W_BLOCK), word(job, W_TARGET), lanes_of(element)
-    sources = job + 8 * (W_HEADER + rows)
+    offsets = job + 8 * W_HEADER
+    sources = offsets + 8 * rows
     numbers = sources + 8 * rows
     panel, colliding = room(element, PANEL_SIZE), shift(element, 0, target_step) % 4096 == 0
     reach = PANEL if colliding else lanes
@@ -436,6 +437,10 @@ def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, th
         block = shift(element, packed, item * rows * full)
         if present < width:
             clear(element, block, rows * width)
+        if full == 1:  # nothing to turn
+            for r in range(rows):
+                store(element, block, r, load(element, weight, origin + word(offsets, r)))
+            continue
         r = 0
         while r < rows:
             run = _run(sources, r, min(rows, r + reach), 1)
