@@ -79,6 +79,11 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.asarray(_Lease(_take(size + LINE), shape, dtype))
 
 
+def forget() -> None:
+    """Give the stored memory back to the system."""
+    _store.clear()
+
+
 def empty_like(x: np.ndarray) -> np.ndarray:
     """An array of the shape, dtype and, if it is C-contiguous, memory order of `x`."""
     return empty(x.shape, x.dtype) if x.flags.c_contiguous else np.empty_like(x)

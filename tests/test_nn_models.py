@@ -284,3 +284,45 @@ def test_the_maximum_of_relus_is_the_relu_of_the_maximum(training):
         found = model.backward(gradient)
         found[1, 2, 2:4, 4:6] = 0
         np.testing.assert_array_equal(found, expected)
+
+
+# --- memory
+
+
+def test_memory_is_counted_once_for_each_array():
+    """Of a megabyte: the batch and the output, in training the output's gradient too."""
+    sample, megabyte = (4, 64, 64), 1 << 20
+    memory = nn.ReLU().summary(sample, batch_size=16).memory
+    assert memory.batch_size == 16
+    assert 2 * megabyte <= memory.inference < 2.1 * megabyte
+    assert 3 * megabyte <= memory.training < 3.1 * megabyte
+
+
+def test_memory_of_a_network():
+    """More for more images; the model learns nothing from it, and keeps nothing."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.5, rng=1),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * 16 * 16, 10),
+    ).train()
+    before = model.state_dict()
+    small, large = (model.summary((3, 32, 32), batch_size).memory for batch_size in (8, 64))
+    assert large.inference < large.training
+    assert small.training < large.training
+    # Outputs of the first four layers are there at once in training.
+    assert large.training > 4 * 4 * 64 * 8 * 32 * 32
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+    text = str(model.summary((3, 32, 32), 64))
+    assert "memory for a batch of 64: training " in text.splitlines()[-1]
+    assert str(model.summary((3, 32, 32))) == text.rpartition("\n")[0]
+
+
+def test_memory_of_no_batch():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        nn.ReLU().summary((2,), batch_size=0)

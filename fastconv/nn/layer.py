@@ -392,12 +392,13 @@ class Layer:
         row = Row(name, type(self).__name__, after.shape[1:], parameters, work, after.field)
         return [row], after
 
-    def summary(self, input_shape: Size) -> Summary:
+    def summary(self, input_shape: Size, batch_size: int | None = None) -> Summary:
         """Table of the layers for one sample of shape `input_shape`, without the batch.
 
-        See `fastconv.nn.summary.Summary`; ``print(model.summary((1, 28, 28)))`` shows it.
+        See `fastconv.nn.summary.Summary`; ``print(model.summary((1, 28, 28)))`` shows it. With a
+        `batch_size` also the memory that training and inference take, which is measured.
         """
-        return summarise(self, input_shape)
+        return summarise(self, input_shape, batch_size)
 
     def arguments(self) -> str:
         """The constructor's arguments as `repr` shows them."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastconv.arguments import as_shape
+from fastconv.arguments import as_int, as_shape
+from fastconv.nn.memory import Memory, measured
 from fastconv.sizes import receptive_field
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Summary:
         Shape of one sample, (C, *spatial).
     rows : tuple of Row
         One for each layer: name, kind, output_shape, parameters, multiply_adds, receptive_field.
+    memory : Memory or None
+        Bytes that a batch takes at most, if a `batch_size` was given: `training`, `inference`.
 
     Examples
     --------
@@ -97,6 +100,7 @@ class Summary:
 
     input_shape: Size
     rows: tuple[Row, ...]
+    memory: Memory | None = None
 
     @property
     def parameters(self) -> int:
@@ -116,20 +120,26 @@ class Summary:
             table.append((row.name, row.kind, _cross(row.output_shape), *counts, field))
         table.append(("", "total", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", ""))
         widths = [max(map(len, column)) for column in zip(*table)]
-        return "\n".join(_aligned(line, widths) for line in table)
+        lines = [_aligned(line, widths) for line in table]
+        return "\n".join(lines if self.memory is None else [*lines, str(self.memory)])
 
 
-def summarise(model: Layer, input_shape: Any) -> Summary:
+def summarise(model: Layer, input_shape: Any, batch_size: Any = None) -> Summary:
     """The summary of `model` for one sample of shape (C, *spatial), without the batch.
+
+    With a `batch_size` some passes of a copy of the model are made to see what memory they take.
 
     Raises
     ------
     ValueError
-        If a layer does not take the shape that reaches it.
+        If a layer does not take the shape that reaches it, or `batch_size` is less than 1.
     """
     sample = as_shape("summary", "input_shape", input_shape)
     rows, _ = model.trace("", Signal((1, *sample)))
-    return Summary(sample, tuple(rows))
+    if batch_size is None:
+        return Summary(sample, tuple(rows))
+    size = as_int("summary", "batch_size", batch_size, at_least=1)
+    return Summary(sample, tuple(rows), measured(model, sample, size))
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
