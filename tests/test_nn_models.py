@@ -324,5 +324,5 @@ def test_memory_of_a_network():
 
 
 def test_memory_of_no_batch():
-    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
         nn.ReLU().summary((2,), batch_size=0)
