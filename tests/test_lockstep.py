@@ -21,6 +21,7 @@ from fastconv.cpu.lockstep_engine import (
 from fastconv.cpu.lockstep_tiles import GATHER_BLOCKS
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.machine import machine
+from fastconv.nn.layer import MOST_IN_LOCKSTEP
 
 LANES = machine().lanes("float32")
 
@@ -197,11 +198,29 @@ def test_layers_do_the_same_in_lockstep(monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-def test_narrow_layers_train_in_lockstep():
+def test_narrow_layers_take_images_in_lockstep():
     layer = nn.Conv2d(1, 6, 5)
     assert is_lockstep(layer(whole((LANES, 1, 8, 8))))
     assert layer(whole((LANES + 1, 1, 8, 8))).flags.c_contiguous
-    assert layer.eval()(whole((LANES, 1, 8, 8))).flags.c_contiguous
+    layer.eval()
+    assert is_lockstep(layer(whole((LANES, 1, 8, 8))))
+    assert layer(whole((LANES + 1, 1, 8, 8))).flags.c_contiguous
+    assert layer(whole((MOST_IN_LOCKSTEP + LANES, 1, 8, 8))).flags.c_contiguous
+
+
+def test_evaluation_in_lockstep(monkeypatch):
+    """The same as of images as they lie, and nothing to go back from."""
+    x, model = whole((2 * LANES, 1, 12, 12)), narrow_net().eval()
+    for parameter in model.parameters():
+        parameter.data = whole(parameter.shape)
+    with fastconv.precision("strict"):
+        found = model(x)
+    with pytest.raises(RuntimeError, match="forward in training mode first"):
+        model.backward(found)
+    for module in ("convolution", "linear"):
+        monkeypatch.setattr(f"fastconv.nn.{module}.MOST_IN_LOCKSTEP", 0)
+    with fastconv.precision("strict"):
+        np.testing.assert_array_equal(found, model(x))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -17,7 +17,7 @@ from fastconv.cpu.lockstep_engine import LockstepConvolution, fills_vectors, in_
 from fastconv.cpu.lockstep_engine import convolution as lockstep_convolution
 from fastconv.geometry import PADDING_MODES, ConvGeometry, as_padding
 from fastconv.nn import init
-from fastconv.nn.layer import Array, Layer, Parameter, float_type
+from fastconv.nn.layer import MOST_IN_LOCKSTEP, Array, Layer, Parameter, float_type
 from fastconv.nn.summary import Windows
 
 # The operations by rank.
@@ -125,7 +125,7 @@ class _Conv(Convolution):
     transient = ("_saved", "_planned", "_lockstep")
     # In evaluation mode: input and parameters as they were when the plan was made, and the plan.
     _planned: tuple[tuple[Any, ...], Any] | None = None
-    # In training: the shape of the last input, and the engine for its images in lockstep, if any.
+    # The shape of the last input, and the engine for its images in lockstep, if any.
     _lockstep: tuple[Size, LockstepConvolution | None] | None = None
 
     def __init__(
@@ -159,13 +159,13 @@ class _Conv(Convolution):
     def forward(self, x: Array) -> Array:
         """(N, in_channels, *spatial) to (N, out_channels, *spatial)."""
         self._check(x)
-        if not self.training and type(x) is np.ndarray:
-            return self._plan(x)(x)
         engine = self._lockstep_engine(x)
         if engine is not None:
             source = engine.arranged(x)
             output = engine.forward(source, self.weight.data, self._bias_data())
             return self.remember(output, source, engine)
+        if not self.training and type(x) is np.ndarray:
+            return self._plan(x)(x)
         output = CONV[self.rank](
             x,
             self.weight.data,
@@ -210,8 +210,8 @@ class _Conv(Convolution):
         return engine.input_gradient(self.weight.data, gradient) if input_gradient else None
 
     def _lockstep_engine(self, x: Array) -> LockstepConvolution | None:
-        """What trains on images in lockstep, where few channels would leave lanes empty."""
-        if type(x) is not np.ndarray or not self.training:
+        """What takes images in lockstep, where few channels would leave lanes empty."""
+        if type(x) is not np.ndarray or not (self.training or len(x) <= MOST_IN_LOCKSTEP):
             return None
         if self._lockstep is None or self._lockstep[0] != x.shape:
             sides = sorted((self.in_channels, self.out_channels))

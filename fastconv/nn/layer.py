@@ -20,6 +20,9 @@ from fastconv.nn.summary import Row, Signal, Size, Summary, Windows, summarise
 
 Array = npt.NDArray[Any]
 
+# In evaluation mode more images are taken as they lie: there weights that are packed once pay.
+MOST_IN_LOCKSTEP = 256
+
 FLOAT_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 

@@ -15,7 +15,7 @@ from fastconv.cpu.lockstep_engine import LockstepDense, dense, fills_vectors, in
 from fastconv.cpu.program import noted, unwritten
 from fastconv.device import cuda
 from fastconv.nn import init
-from fastconv.nn.layer import Array, Layer, Parameter, float_type
+from fastconv.nn.layer import MOST_IN_LOCKSTEP, Array, Layer, Parameter, float_type
 
 
 class Linear(Layer):
@@ -80,7 +80,8 @@ class Linear(Layer):
         self.check_input(x, self.in_features, (2,), self.dtype)
         bias = None if self.bias is None else self.bias.data
         name = name_of(self.dtype)
-        if type(x) is np.ndarray and self.training and fills_vectors(len(x), name):
+        few = self.training or len(x) <= MOST_IN_LOCKSTEP
+        if type(x) is np.ndarray and few and fills_vectors(len(x), name):
             engine = dense(len(x), self.in_features, self.out_features, name)
             turned = in_lockstep(x)
             output = engine.forward(turned, self.weight.data, bias)

@@ -94,7 +94,7 @@ class _Pool(Layer):
 
 class _MaxPool(_Pool):
     transient = ("_saved", "_lockstep")
-    # In training: the kind of the last input, and the engine for images in lockstep, if any.
+    # The kind of the last input, and the engine for images in lockstep, if any.
     _lockstep: tuple[Any, LockstepMaximum | None] | None = None
 
     def __init__(
@@ -111,11 +111,11 @@ class _MaxPool(_Pool):
     def forward(self, x: Array) -> Array:
         """(N, C, *spatial) to the maxima of its windows."""
         options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        if not self.training:
-            return self.remember(_MAX[self.rank](x, *options))
         engine = self.lockstep_engine(x, False)
         if engine is not None:
             return self.forward_in_lockstep(engine, x)
+        if not self.training:
+            return self.remember(_MAX[self.rank](x, *options))
         output, indices = _MAX[self.rank](x, *options, return_indices=True)
         return self.remember(output, indices, x.shape)
 
@@ -126,7 +126,7 @@ class _MaxPool(_Pool):
 
     def lockstep_engine(self, x: Array, rectified: bool) -> LockstepMaximum | None:
         """What pools images that lie in lockstep, as a narrow convolution leaves them."""
-        if type(x) is not np.ndarray or not self.training or x.ndim != self.rank + 2:
+        if type(x) is not np.ndarray or x.ndim != self.rank + 2:
             return None
         if x.dtype not in FLOAT_TYPES or not is_lockstep(x):
             return None
