@@ -156,7 +156,7 @@ print(json.dumps([
 PLAN = """
 import json, fastconv, numpy as np
 from fastconv.cpu import compile as compiling, launch
-from fastconv.cpu.pack import pack_weights
+from fastconv.cpu.pack_weights import pack_weights
 
 plan = fastconv.plan((1, 1, 3), np.array([[[1.0, 10]]], np.float32), algorithm="direct")
 hits = [code.cache_hits for code in pack_weights._compiled.values()]

@@ -49,7 +49,8 @@ from .job import (
 from .lowering import TARGET
 from .memory import call, load, prefetch, shift, store, word, words_of
 from .outer import outer, set_steps
-from .pack import axis_of, block_width, enter_box
+from .pack import axis_of, enter_box
+from .pack_weights import block_width
 from .tiles import pairwise_narrow, pairwise_wide
 from .unpack import store_run
 

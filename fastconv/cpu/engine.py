@@ -52,7 +52,8 @@ from .lowering import (
     row_offsets,
 )
 from .memory import address_of
-from .pack import fill_box, pack_weights
+from .pack import fill_box
+from .pack_weights import pack_weights
 from .phases import Launch, Phase, launch_of
 from .planar import correlate_planar
 from .tiles import even_block, planar_vectors, product_rows, tile_height

@@ -20,7 +20,7 @@ from .grouped_engine import Grouped, Weights
 from .grouped_gradient_engine import GroupedGradient
 from .grouped_gradients import reduce_partials
 from .job import BLOCK, LANES
-from .pack import pack_weights
+from .pack_weights import pack_weights
 from .phases import Launch
 from .program import Place, Program, Unwritten
 from .winograd import transform_weights

@@ -37,7 +37,8 @@ from .job import (
 from .lowering import BOX, BOXES, COUNT
 from .memory import clear, copy, load, set_word, shift, store, word
 from .outer import outer, set_steps
-from .pack import axis_of, block_width, enter_box, line_step
+from .pack import axis_of, enter_box, line_step
+from .pack_weights import block_width
 from .rows import narrow_rows, wide_rows
 from .tiles import taps_narrow, taps_wide
 from .transpose import transpose

@@ -1,4 +1,4 @@
-"""Packing: the window that a box sees of the source as a dense buffer, and weights as tile rows.
+"""Packing: the window that a box sees of the source as a dense buffer.
 
 After this there is no padding, stride, dilation, group or rank: tiles see tables of offsets. The
 buffer is channels-last, or one plane after another where lanes lie along pixels.
@@ -47,7 +47,7 @@ from .lowering import (
 )
 from .memory import call, clear, copy, load, room, set_word, shift, store, word
 from .rows import copy_rows, pad_rows, pick_rows
-from .transpose import interleave, lanes_of, to_table, transpose
+from .transpose import interleave, lanes_of, transpose
 
 # Rows are turned by way of a panel of so many neighbours of each where they do not lie side by
 # side, and filters a multiple of 4096 bytes apart: read together, their lines would push each other
@@ -228,7 +228,7 @@ def _pad_planes(
 
 
 @compiled
-def _run(where: int, j: int, count: int, hop: int) -> int:
+def run_of(where: int, j: int, count: int, hop: int) -> int:
     """How many positions from j on lie `hop` apart in the source."""
     at, run = word(where, j), 1
     while j + run < count and word(where, j + run) == at + run * hop:
@@ -249,7 +249,7 @@ def _run_along(axis: int, where: int, j: int, count: int) -> int:
     most = min(count - j, word(axis, SIZE) - at)
     if word(axis, GATHERED) == 0 and word(where, j + most - 1) == at + most - 1:
         return most
-    return _run(where, j, count, _hop(axis))
+    return run_of(where, j, count, _hop(axis))
 
 
 @inlined
@@ -266,7 +266,7 @@ def _fill_row(element: Any, job: int, source: int, where: int, count: int, row: 
             clear(element, target, position)
             j += 1
             continue
-        run, origin = _run(where, j, count, hop), shift(element, source, at * to_next)
+        run, origin = run_of(where, j, count, hop), shift(element, source, at * to_next)
         if source_channel == 1 and multiplier == 1:
             if step == channels and position == channels:
                 copy(element, target, origin, run * channels)
@@ -400,73 +400,3 @@ def _fill_lines(job: int, firsts: Any, counts: Any, work: int) -> int:
         set_word(lines, i, word(lines, m - 1))
         set_word(goals, i, word(goals, m - 1))
     return m
-
-
-# ---- weights ----------------------------------------------------------------------------------
-
-# Words of a weight job. Three tables of one word per row follow: the offsets of the rows in the
-# weight; the same sorted; which row each of these is, with as many words more as there are lanes.
-(W_TARGETS, W_BLOCKS, W_BLOCK, W_LANES, W_ROWS, W_GROUP, W_TARGET, W_HEADER) = range(8)
-
-
-@compiled
-def block_width(targets: int, block: int, lanes: int) -> int:
-    """Width of the rows of a block of targets: the last one of a few targets takes one vector."""
-    return block if targets > lanes else lanes
-
-
-@kernel
-def pack_weights(element: Any, job: int, operands: int, begin: int, end: int, thread: int) -> None:
-    """packed[g, b, r, v] = weight[g, b * block + v, row r], zero beyond the last target.
-
-    Items are (g, b). Operands: weight, packed.
-    """
-    weight, packed = word(operands, 0), word(operands, 1)
-    targets, blocks, rows = word(job, W_TARGETS), word(job, W_BLOCKS), word(job, W_ROWS)
-    full, target_step, lanes = word(job, W_BLOCK), word(job, W_TARGET), lanes_of(element)
-    offsets = job + 8 * W_HEADER
-    sources = offsets + 8 * rows
-    numbers = sources + 8 * rows
-    panel, colliding = room(element, PANEL_SIZE), shift(element, 0, target_step) % 4096 == 0
-    reach = PANEL if colliding else lanes
-    for item in range(begin, end):
-        first = item % blocks * full
-        width = block_width(targets - first, full, word(job, W_LANES))
-        present = min(width, targets - first)
-        origin = item // blocks * word(job, W_GROUP) + first * target_step
-        block = shift(element, packed, item * rows * full)
-        if present < width:
-            clear(element, block, rows * width)
-        if full == 1:  # nothing to turn
-            for r in range(rows):
-                store(element, block, r, load(element, weight, origin + word(offsets, r)))
-            continue
-        r = 0
-        while r < rows:
-            run = _run(sources, r, min(rows, r + reach), 1)
-            row = shift(element, weight, origin + word(sources, r))
-            if run < 4:
-                run, goal = 1, word(numbers, r) * width
-                for v in range(present):
-                    store(element, block, goal + v, load(element, row, v * target_step))
-            else:
-                for v in range(0, present, lanes):
-                    line, step = shift(element, row, v * target_step), target_step
-                    count = min(lanes, present - v)
-                    if colliding:
-                        for i in range(count):
-                            origin_i = shift(element, line, i * target_step)
-                            copy(element, shift(element, panel, i * PITCHED), origin_i, run)
-                        line, step = panel, PITCHED
-                    for j in range(0, run, lanes):
-                        to_table(
-                            element,
-                            shift(element, line, j),
-                            step,
-                            count,
-                            min(lanes, run - j),
-                            shift(element, block, v),
-                            width,
-                            numbers + 8 * (r + j),
-                        )
-            r += run

@@ -39,7 +39,8 @@ from .job import (
 from .lowering import BOX, GATHERED, OFFSETS_AT, PITCH, SPAN, STEP, TAPS
 from .memory import call, clear, load, set_word, shift, store, word
 from .outer import outer, set_steps
-from .pack import (
+from .pack import axis_of, box_counts, box_firsts, enter_box, line_step
+from .pack_weights import (
     W_BLOCK,
     W_BLOCKS,
     W_GROUP,
@@ -48,12 +49,7 @@ from .pack import (
     W_ROWS,
     W_TARGET,
     W_TARGETS,
-    axis_of,
     block_width,
-    box_counts,
-    box_firsts,
-    enter_box,
-    line_step,
 )
 from .transforms import (
     input_1x2,

@@ -88,7 +88,8 @@ def _sums(
             else:
                 scale = terms[np.isfinite(terms)].max(initial=0)
                 if decision.algorithm == "fourier":  # every product of a tile rounds all of it
-                    scale = max(scale, _largest(a) * _largest(b))
+                    products = _largest(a) * _largest(b)
+                    scale = max(scale, math.sqrt(_count(geometry, operation)) * products)
                 # Half as much again for machines that cannot fuse multiply-adds.
                 error = 1.5 * factor * 2 * unit(dtype) * scale + 0 * terms
     if lone and operation != "weight_gradient":
