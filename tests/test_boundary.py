@@ -41,7 +41,8 @@ def lower(words, source, target, weight, channels, tile, phase):
     else:
         axes, offsets, places, start = phase_axes(words, source, target, phase)
     rows = row_offsets(axes, places, weight[2:], channels[1], weight[1])
-    return correlation_job(axes, offsets, channels, tile, 0, 8, MOST_PIXELS, True), rows, start
+    one = offsets.reshape(1, -1)
+    return correlation_job(axes, one, channels, tile, 0, 8, MOST_PIXELS, True), rows, start
 
 
 compiled = numba.njit(lower)
@@ -77,24 +78,24 @@ def test_weights_that_no_cache_keeps_are_read_once(channels, boxes, ahead):
     numbers = np.array([1, channels, channels, 1, 1, 1], np.int64)
     lanes, lines, cache = 8, 6, 512 << 10
     tile = np.array([OUTER, 4, lanes, lines, 2 * lanes, 32 << 10, cache], np.int64)
-    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    job = correlation_job(axes, offsets.reshape(1, -1), numbers, tile, 0, 8, MOST_PIXELS, True)
     assert (job[BOX_COUNT], job[AHEAD]) == (boxes, ahead)
 
 
 @pytest.mark.parametrize(
     ("channels", "size", "direct", "box"),
-    [(64, (56, 56), 1, 96), (256, (56, 56), 0, 24), (256, (28, 29), 1, 24), (8, (64, 64), 1, 768)],
+    [(64, (56, 56), 0, 96), (256, (56, 56), 0, 24), (256, (28, 29), 1, 24), (8, (64, 64), 0, 768)],
 )
 def test_boxes_of_pixels_that_meet_one_tap(channels, size, direct, box):
     """Rows are joined; whole tiles of 24 pixels in 24 KiB; planes 56 * 56 * 4 bytes apart share a
-    sixteenth of the sets, of which 256 planes would take more lines than there are ways."""
+    sixteenth of the sets, planes of 64 x 64 the same ones, and have too few beside a box."""
     area = size[0] * size[1]
     geometry = ConvGeometry.forward("test", 2, (1, channels, *size), (64, channels, 1, 1))
     strides = lifted_strides((area * channels, area, size[1], 1))
     axes, offsets, _, _ = forward_axes(geometry_words(geometry), strides, strides)
     numbers = np.array([1, channels, 64, area, area, 1], np.int64)
     tile = np.array([PLANAR, 4, 8, 3, 4, 32 << 10, 512 << 10], np.int64)
-    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    job = correlation_job(axes, offsets.reshape(1, -1), numbers, tile, 0, 8, MOST_PIXELS, True)
     assert (job[DIRECT], job[BOX_PIXELS]) == (direct, box)
     assert axes[:, COUNT].tolist() == [1, 1, 1, area]
 
@@ -110,7 +111,7 @@ def test_boxes_of_taps_far_apart(form, dilation):
     axes, offsets, _, _ = forward_axes(geometry_words(geometry), strides, strides)
     numbers = np.array([1, 32, 32, 64 * 64, 64 * 64, 1], np.int64)
     tile = np.array([form, 4, 8, 6, 16, 32 << 10, 512 << 10], np.int64)
-    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    job = correlation_job(axes, offsets.reshape(1, -1), numbers, tile, 0, 8, MOST_PIXELS, True)
     assert job[BOX_PIXELS] > 50
     assert axes[:, GATHERED].any() == (dilation == 24)
 
@@ -123,7 +124,7 @@ def test_boxes_of_volumes_have_small_borders(form):
     axes, offsets, _, _ = forward_axes(geometry_words(geometry), strides, strides)
     numbers = np.array([1, 1, 1, 1, 1, 1], np.int64)
     tile = np.array([form, 4, 8, 6, 16, 32 << 10, 512 << 10], np.int64)
-    job = correlation_job(axes, offsets, numbers, tile, 0, 8, MOST_PIXELS, True)
+    job = correlation_job(axes, offsets.reshape(1, -1), numbers, tile, 0, 8, MOST_PIXELS, True)
     assert 1000 < job[BOX_PIXELS] <= MOST_PIXELS
     assert np.prod((axes[:, BOX] - 1 + axes[:, SPAN]) / axes[:, BOX]) < 5
 
