@@ -101,7 +101,8 @@ def pad_rows(
         source, table, state = e.at(source), e.at(table), [e.at(target)]
         zeros, lanes, none = ir.Constant(e.vector, None), i64(e.lanes), i64(0)
         whole = b.sdiv(run, lanes)
-        tail = lanes_within(e, none, 1, b.sub(run, b.mul(whole, lanes)))
+        rest = b.sub(run, b.mul(whole, lanes))
+        tail = lanes_within(e, none, 1, rest)
         # A vector of zeros on each side is enough for most rows; of a loop LLVM makes a memset.
         lefts = b.sub(b.sdiv(b.add(left, i64(e.lanes - 1)), lanes), i64(1))
         with e.loop(count, state) as r:
@@ -113,11 +114,17 @@ def pad_rows(
             e.store(zeros, row)
             with e.loop_or_none(lefts, []) as v:
                 e.store(zeros, row, e.times(b.add(v, i64(1)), e.lanes))
+            # Where a box is a part of the rows, the next one goes on here. Hardware fetches ahead
+            # once it has seen two lines of a row; these are often all.
+            e.prefetch(line, run)
+            e.prefetch(line, b.sub(b.add(run, run), i64(1)))
             goal = [e.shift(row, left), line]
             with e.loop_or_none(vectors, goal):
                 e.store(e.load(goal[1]), goal[0])
                 goal[:] = [e.shift(pointer, e.lanes) for pointer in goal]
-            last = masked(e, "load", [goal[1], i32(e.align), alive, zeros], e.vector)
+            # A masked load of nothing waits for its line all the same.
+            there = b.select(b.icmp_signed("==", rest, none), row, goal[1])
+            last = masked(e, "load", [there, i32(e.align), alive, zeros], e.vector)
             e.store(last, goal[0])
             e.store(zeros, goal[0], e.lanes)
             filled = b.add(left, b.mul(b.add(vectors, i64(2)), lanes))
