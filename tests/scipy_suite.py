@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items):
         _thin_out(items)
     originals = SimpleNamespace(**{name: getattr(scipy.signal, name) for name in NAMES})
     for module in (convolution, filtering, planes, spectra):
-        module.scipy_signal = lambda: originals
+        module.scipy_signal = originals
     filtering.SMALLEST = 0
     run = filtering.run
 

@@ -208,7 +208,7 @@ def test_small_calls_go_to_scipy(monkeypatch):
 def test_who_convolves_short_rows(monkeypatch):
     """NumPy's sums of short rows, SciPy's spectra of long kernels; results are the same."""
     monkeypatch.setattr(filtering, "SMALLEST", 20_000)
-    x, short, long = (numbers(n, "float64", n) for n in (4096, 101, 1024))
+    x, short, long = (numbers(n, "float64", n) for n in (4096, 101, 3000))
     assert filtering.acceptable(x, short) and not filtering.acceptable(x[:512], short)
     assert filtering.acceptable(x[:512], short, spectra=True)
     for kernel, left in ((short, False), (long, True)):

@@ -18,6 +18,7 @@ from .filtering import (
     lower,
     pair,
     scipy_signal,
+    whole_is_faster,
     window,
 )
 
@@ -92,7 +93,7 @@ def convolve(
         return filtered_with_extras("convolve", in1, in2, mode, method, False, extras)
     if acceptable(in1, in2, method == "fft") and mode in MODES and method in METHODS:
         return filtered("convolve", in1, in2, mode, method, False)
-    return scipy_signal().convolve(in1, in2, mode, handed_on(in1, in2, method))
+    return scipy_signal.convolve(in1, in2, mode, handed_on(in1, in2, method))
 
 
 def correlate(
@@ -140,7 +141,7 @@ def correlate(
         return filtered_with_extras("correlate", in1, in2, mode, method, True, extras)
     if acceptable(in1, in2, method == "fft") and mode in MODES and method in METHODS:
         return filtered("correlate", in1, in2, mode, method, True)
-    return scipy_signal().correlate(in1, in2, mode, handed_on(in1, in2, method))
+    return scipy_signal.correlate(in1, in2, mode, handed_on(in1, in2, method))
 
 
 def handed_on(in1: Any, in2: Any, method: str) -> str:
@@ -188,13 +189,14 @@ def choose_conv_method(
     if not acceptable(a, b) or mode not in MODES or np.result_type(a, b).kind in "iu":
         if a.dtype.kind in "iub" or b.dtype.kind in "iub":
             return "direct"
-        return scipy_signal().choose_conv_method(in1, in2, mode)
+        return scipy_signal.choose_conv_method(in1, in2, mode)
     x, kernel = pair(a, b)
     if x.size < kernel.size:
         x, kernel = kernel, x
     part = window(mode, x.shape, kernel.shape, (1,) * x.ndim)
     _, geometry = lower("choose_conv_method", x, kernel, part, (1,) * x.ndim)
-    return "fft" if algorithm(geometry, x.dtype, False) in SPREADING else "direct"
+    spreads = algorithm(geometry, x.dtype, False) in SPREADING
+    return "fft" if spreads or whole_is_faster(geometry, x.dtype) else "direct"
 
 
 def _seconds(in1: Any, in2: Any, mode: str, method: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import replace
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,13 +20,14 @@ from ..choose import plan_conv
 from ..cpu.fourier_engine import scipy_fft, tile
 from ..cpu.launch import thread_count
 from ..geometry import ConvGeometry
-from ..plan import Decision
+from ..machine import machine
+from ..plan import Decision, Verdict
 from ..sizes import same_size, window_extent
 
 MODES = ("full", "same", "valid")
 METHODS = ("auto", "direct", "fft")
 FLOATS = "fdFD"
-_ndarray = np.ndarray  # a tiny call is over in 3 us: no look-up is too small
+_ndarray = np.ndarray
 INTEGERS = "bhilqBHILQ"
 
 # Algorithms that spread a NaN or infinity beyond the windows that hold it.
@@ -38,12 +38,18 @@ SPREADING = ("fourier", "winograd_f4", "winograd_f2")
 SMALLEST = 20_000
 
 
-@functools.cache
-def scipy_signal() -> ModuleType:
-    """SciPy's module, imported when a call is first handed on to it."""
-    import scipy.signal
+class _SciPy:
+    """Functions of `scipy.signal`, which is imported when a call is first handed on to it."""
 
-    return scipy.signal
+    def __getattr__(self, name: str) -> Any:
+        import scipy.signal
+
+        function = getattr(scipy.signal, name)
+        setattr(self, name, function)
+        return function
+
+
+scipy_signal = _SciPy()
 
 
 class Border(NamedTuple):
@@ -60,13 +66,18 @@ ZEROS = Border("constant")
 # many samples. Two cores of Zen 4, 2026-11.
 LEAST_TILED, FEWEST_TILES, LEAST_THREADED = 100_000, 4, 300_000
 
-# Taps and multiply-adds of a row from which SciPy's spectra of the whole are the faster ones.
-LONG_SUMS = {"f": (1100, 5e6), "d": (600, 2.8e6)}
+# SciPy's spectra of the whole take so long to begin with, and for n samples so many times
+# n * log2(n), twice that where what is transformed outgrows the second-level cache. Estimates of
+# sums are low by so much. (Zen 3, 2026-11: from 40 x 40 to 300 x 300 and 15 to 95 taps a side,
+# rows of 2,048 to 65,536 samples, volumes up to 64 a side.)
+SPECTRA_CALL, SPECTRA = 60e-6, {"f": 0.95e-9, "d": 1.4e-9}
+SUMS_TAKE = 1.25
 
 # NumPy sums up to so many taps of a row at the speed of memory. Of n samples it makes a sum of k
 # taps in the time of TAPS + k of ours; below SMALLEST_ROW of n * (TAPS + k) that is less than our
-# call takes before it sums anything (9 to 14 ns a sum against 19 us; Zen 4, 2026-11).
-FEWEST_TAPS, TAPS, SMALLEST_ROW = 8, 225, 400_000
+# call takes before it sums anything (9 to 14 ns a sum against 19 us on Zen 4, 16 against 75 on
+# Zen 3, 2026-11).
+FEWEST_TAPS, TAPS, SMALLEST_ROW = 8, 225, 1_000_000
 
 
 class Window(NamedTuple):
@@ -161,16 +172,16 @@ def algorithm(geometry: ConvGeometry, dtype: np.dtype, local: bool) -> str:
     decision, _ = plan_conv("signal", geometry, dtype, "forward")
     if decision.algorithm not in SPREADING:
         return decision.algorithm
-    return _other(decision, SPREADING if local else SPREADING[1:])
+    return _fastest(decision, SPREADING if local else SPREADING[1:]).algorithm
 
 
-def _other(decision: Decision, without: tuple[str, ...]) -> str:
+def _fastest(decision: Decision, without: tuple[str, ...]) -> Verdict:
     possible = (
         v
         for v in decision.verdicts
         if v.refusal is None and v.doubt is None and v.algorithm not in without
     )
-    return min(possible, key=lambda v: v.seconds).algorithm
+    return min(possible, key=lambda v: v.seconds)
 
 
 @functools.lru_cache(maxsize=512)
@@ -182,11 +193,20 @@ def few_tiles(geometry: ConvGeometry, dtype: np.dtype) -> bool:
     return small or math.prod(tile(g, real, "forward").tiles) <= FEWEST_TILES
 
 
-def _long_sums(geometry: ConvGeometry, dtype: np.dtype) -> bool:
-    """Whether sums that the estimate prefers take longer than SciPy's spectra of a short signal."""
-    taps, work = LONG_SUMS.get(dtype.char, (math.inf, math.inf))
-    g = geometry
-    return g.rank == 1 and math.prod(g.kernel_size) >= taps and g.multiply_adds >= work
+@functools.lru_cache(maxsize=512)
+def whole_is_faster(geometry: ConvGeometry, dtype: np.dtype) -> bool:
+    """Whether SciPy's spectra of the whole, on one thread, take less time than ours and sums."""
+    if not few_tiles(geometry, dtype):
+        return False
+    if algorithm(geometry, dtype, False) in SPREADING:
+        return True
+    g, kind = geometry, np.dtype(dtype.char.lower())
+    size = g.batch * math.prod(map(int.__add__, g.in_size, g.kernel_size))
+    seconds = size * math.log2(size) * SPECTRA[kind.char]
+    if 2 * size * kind.itemsize > machine().level2_bytes:
+        seconds *= 2
+    decision, _ = plan_conv("signal", geometry, dtype, "forward")
+    return SPECTRA_CALL + seconds < SUMS_TAKE * _fastest(decision, SPREADING).seconds
 
 
 @functools.lru_cache(maxsize=512)
@@ -196,8 +216,7 @@ def left_to_scipy(one: tuple[int, ...], other: tuple[int, ...], dtype: np.dtype,
     kernel, x = (np.broadcast_to(np.zeros((), dtype), size) for size in sizes)
     part = window(mode, one, other, (1,) * x.ndim)
     _, geometry = lower("convolve", x, kernel, part, (1,) * x.ndim)
-    spread = algorithm(geometry, dtype, False) in SPREADING or _long_sums(geometry, dtype)
-    return spread and x.size <= LEAST_THREADED and few_tiles(geometry, dtype)
+    return x.size <= LEAST_THREADED and whole_is_faster(geometry, dtype)
 
 
 def _whole_spectra(
@@ -205,7 +224,7 @@ def _whole_spectra(
 ) -> np.ndarray:
     """A window of the correlation, out of SciPy's full convolution."""
     before, threaded = x.ndim - kernel.ndim, x.size > LEAST_THREADED
-    function = getattr(scipy_signal(), op if op == "oaconvolve" else "fftconvolve")
+    function = getattr(scipy_signal, op if op == "oaconvolve" else "fftconvolve")
     turned = flipped(kernel)[(None,) * before]
     with scipy_fft().set_workers(thread_count(math.inf if threaded else 0, threads)):
         full = function(x, turned, "full", tuple(range(before, x.ndim)))
@@ -250,10 +269,11 @@ def correlate_part(
         method = "direct"
     source, geometry = lower(op, x, kernel, part, dilation or (1,) * kernel.ndim)
     chosen = algorithm(geometry, x.dtype, method == "direct")
-    if method == "auto" and chosen in SPREADING and not is_finite(source, kernel):
-        chosen = algorithm(geometry, x.dtype, True)
-    spread = chosen in SPREADING or (method == "fft" and _long_sums(geometry, x.dtype))
-    if spread and dilation is None and few_tiles(geometry, x.dtype):
+    whole = method != "direct" and dilation is None and whole_is_faster(geometry, x.dtype)
+    spreads = whole or chosen in SPREADING
+    if method == "auto" and spreads and not is_finite(source, kernel):
+        whole, chosen = False, algorithm(geometry, x.dtype, True)
+    if whole:
         return _whole_spectra(op, x, kernel, part, threads)
     if x.dtype.kind == "c" and chosen not in SPREADING:
         y = _complex(op, geometry, source, kernel, threads)
@@ -376,6 +396,12 @@ def filtered(
             f"dimension, not {in1.shape} and {in2.shape}"
         )
     x, kernel = pair(in1, in2)
+    sums = method == "direct" or border != ZEROS or late or x.dtype.kind in "iu"
+    spectra = not sums and left_to_scipy(x.shape, kernel.shape, x.dtype, mode)
+    if spectra and (method == "fft" or is_finite(x, kernel)):
+        if correlate:
+            return scipy_signal.correlate(x, kernel, mode, "fft")
+        return scipy_signal.fftconvolve(x, kernel, mode)
     if correlate and kernel.dtype.kind == "c":
         kernel = kernel.conj()
     part = window(mode, x.shape, kernel.shape, (1,) * x.ndim, late)

@@ -86,7 +86,9 @@ def oaconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> np.n
 
 
 def _by_spectra(op: str, in1: Any, in2: Any, mode: Any, axes: Any) -> np.ndarray:
-    scipys = getattr(scipy_signal(), op)
+    scipys = getattr(scipy_signal, op)
+    if axes is None and not acceptable(in1, in2, spectra=True):
+        return scipys(in1, in2, mode)
     if mode not in MODES or type(in1) is not np.ndarray or type(in2) is not np.ndarray:
         return scipys(in1, in2, mode, axes)
     if in1.ndim != in2.ndim or not in1.ndim > 0:
@@ -104,8 +106,7 @@ def _by_spectra(op: str, in1: Any, in2: Any, mode: Any, axes: Any) -> np.ndarray
         return scipys(in1, in2, mode, axes)
     if axes is None:
         # An axis of one cell is broadcast, which is a convolution of it.
-        ours = acceptable(in1, in2, spectra=True)
-        ours = ours and (mode != "valid" or _one_larger(in1.shape, in2.shape))
+        ours = mode != "valid" or _one_larger(in1.shape, in2.shape)
         kind = np.result_type(in1, in2)
         if ours and not left_to_scipy(in1.shape, in2.shape, kind, mode):
             return filtered(op, in1, in2, mode, "fft", False)
@@ -125,7 +126,7 @@ def _along(op: str, in1: np.ndarray, in2: np.ndarray, mode: str, axes: list[int]
     fits = fits and all(1 <= in2.shape[a] <= in1.shape[a] for a in along)
     kernel = in2.reshape([in2.shape[a] for a in along]) if fits else in2
     if not fits or not acceptable(np.empty(in1.size), np.empty(kernel.size), True):
-        return getattr(scipy_signal(), op)(in1, in2, mode, axes)
+        return getattr(scipy_signal, op)(in1, in2, mode, axes)
     x, kernel = pair(in1, kernel)
     moved = x.transpose(*others, *along)
     sizes = moved.shape[len(others) :]
