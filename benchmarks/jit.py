@@ -2,8 +2,8 @@
 
 What they cost: "processes" with cache=True, "loops" over small images, "epilogues" of layers,
 "stencils" beside `scipy.ndimage` and `numba.stencil`.
-Medians of blocks that take turns. "Kernels" is the same loop in which the user would call the
-kernels himself: recipe known, results allocated beforehand.
+By the rules of `timing`. "Kernels" is the same loop in which the user would call the kernels
+himself: recipe known, results allocated beforehand.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import argparse
 import itertools
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import numpy as np
 import scipy.ndimage
 
 import fastconv
+from benchmarks import timing
 from fastconv.cpu.memory import address_of, call, set_word, word
 from fastconv.cpu.recipe import A_LINE, ANSWER_WORDS, LINE_WORDS, R_PERFORM, R_STATE, USERS_AT
 from fastconv.cpu.shared import atomic_add
@@ -96,18 +95,16 @@ def direct_kernels(images: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> 
     return run
 
 
-def medians(sides: dict[str, Callable[[], Any]], rounds: int, repeats: int) -> dict[str, float]:
-    """Seconds of each side; blocks of `repeats` calls take turns."""
+def measured(
+    sides: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[Callable[[str, str], float], Callable[[str], float], str]:
+    """The ratio of two sides, the milliseconds of one, and a word where others disturbed them."""
     for side in sides.values():
         side()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name, side in sides.items():
-            begun = time.perf_counter()
-            for _ in range(repeats):
-                side()
-            times[name].append((time.perf_counter() - begun) / repeats)
-    return {name: statistics.median(found) for name, found in times.items()}
+    found = timing.measure(sides, repeats=rounds, attempts=2)
+    times = found.timings
+    note = "  disturbed" if found.void else ""
+    return (lambda a, b: timing.ratio(times[a], times[b])), (lambda a: 1e3 * times[a].median), note
 
 
 def loops() -> None:
@@ -124,11 +121,12 @@ def loops() -> None:
             "loop": lambda arrays=arrays: loop(*arrays),
             "prange": lambda arrays=arrays: parallel_loop(*arrays),
         }
-        found = medians(sides, 15, 1)
+        ratio, took, note = measured(sides, 15)
         print(
-            f"  {channels}x{size}x{size} -> {out_channels}: kernels {1e3 * found['kernels']:.2f}, "
-            f"loop {1e3 * found['loop']:.2f} ({found['loop'] / found['kernels']:.3f} times), "
-            f"prange {1e3 * found['prange']:.2f} (speed-up {found['loop'] / found['prange']:.2f})"
+            f"  {channels}x{size}x{size} -> {out_channels}: kernels {took('kernels'):.2f}, "
+            f"loop {took('loop'):.2f} ({ratio('loop', 'kernels'):.3f} times), "
+            f"prange {took('prange'):.2f} (speed-up {ratio('loop', 'prange'):.2f}){note}",
+            flush=True,
         )
 
 
@@ -158,12 +156,12 @@ def epilogues() -> None:
                 "affine": lambda affine=affine, x=x: affine(x),
                 "numpy": lambda plain=plain, x=x: np.maximum(plain(x), 0) * 0.5 + 0.1,
             }
-            found = medians(sides, 9, 20)
-            ratios = {name: found[name] / found["plain"] for name in sides}
+            ratio, _, note = measured(sides, 15)
             print(
                 f"  {channels}x{size}x{size} {algorithm}: max(a, 0) * 0.5 + 0.1 "
-                f"{ratios['clip']:.3f}, a * scale + offset {ratios['affine']:.3f}, "
-                f"the first in NumPy afterwards {ratios['numpy']:.2f}"
+                f"{ratio('clip', 'plain'):.3f}, a * scale + offset {ratio('affine', 'plain'):.3f}, "
+                f"the first in NumPy afterwards {ratio('numpy', 'plain'):.2f}{note}",
+                flush=True,
             )
 
 
@@ -200,9 +198,9 @@ def stencils() -> None:
         assert np.array_equal(sides["fastconv"](), sides["scipy.ndimage"]())
         if taps == 3:
             sides["numba.stencil"] = lambda x=x, w=w: numba_stencil(x, w)
-        found = medians(sides, 5, 3)
-        text = ", ".join(f"{name} {1e3 * seconds:.2f}" for name, seconds in found.items())
-        print(f"  {taps}x{taps} {dtype}: {text}", flush=True)
+        _, took, note = measured(sides, 5)
+        text = ", ".join(f"{name} {took(name):.2f}" for name in sides)
+        print(f"  {taps}x{taps} {dtype}: {text}{note}", flush=True)
 
 
 _CACHED = """
