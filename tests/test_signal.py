@@ -205,13 +205,29 @@ def test_small_calls_go_to_scipy(monkeypatch):
 # --- What SciPy lacks ---
 
 
-def test_who_convolves_short_rows(monkeypatch):
+@pytest.fixture
+def sums_take(monkeypatch):
+    """Sets how dear sums are thought to be: machines differ in where they lose to spectra."""
+    cached = filtering.whole_is_faster, filtering.left_to_scipy
+
+    def take(times):
+        monkeypatch.setattr(filtering, "SUMS_TAKE", times)
+        for function in cached:
+            function.cache_clear()
+
+    yield take
+    for function in cached:
+        function.cache_clear()
+
+
+def test_who_convolves_short_rows(monkeypatch, sums_take):
     """NumPy's sums of short rows, SciPy's spectra of long kernels; results are the same."""
     monkeypatch.setattr(filtering, "SMALLEST", 20_000)
     x, short, long = (numbers(n, "float64", n) for n in (4096, 101, 3000))
     assert filtering.acceptable(x, short) and not filtering.acceptable(x[:512], short)
     assert filtering.acceptable(x[:512], short, spectra=True)
     for kernel, left in ((short, False), (long, True)):
+        sums_take(1e9 if left else 0)
         for pair in ((x, kernel), (kernel, x)):
             found = filtering.left_to_scipy(*(a.shape for a in pair), x.dtype, "full")
             assert found == left
@@ -220,6 +236,29 @@ def test_who_convolves_short_rows(monkeypatch):
     np.testing.assert_array_equal(
         signal.convolve(x[:512], short), scipy.signal.convolve(x[:512], short, method="direct")
     )
+
+
+def test_who_convolves_images(monkeypatch, sums_take):
+    """SciPy's spectra of the whole where sums take longer, unless a number is not finite."""
+    x, small, large = (numbers((n, n), "float64", n) for n in (100, 7, 63))
+    handed_on = []
+
+    def spectra(*arguments):
+        handed_on.append(arguments)
+        return scipy.signal.fftconvolve(*arguments)
+
+    monkeypatch.setattr(filtering.scipy_signal, "fftconvolve", spectra)
+    for kernel, count in ((small, 0), (large, 1), (large.astype(np.int64), 2)):
+        sums_take(1e9 if count else 0)
+        expected = scipy.signal.convolve(x, kernel, "same", "direct")
+        np.testing.assert_allclose(signal.convolve(x, kernel, "same"), expected, atol=1e-8)
+        assert len(handed_on) == count
+        assert signal.choose_conv_method(x, kernel, "same") == ("fft" if count else "direct")
+    whole = x.astype(np.int64), large.astype(np.int64)
+    assert_same(signal.convolve(*whole, "same"), scipy.signal.convolve(*whole, "same", "direct"))
+    x[0, 0] = np.nan
+    assert np.isnan(signal.convolve(x, large, "same")).sum() == 32 * 32
+    assert len(handed_on) == 2
 
 
 @pytest.mark.parametrize("mode", MODES)
