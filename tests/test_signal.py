@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 
 from fastconv import signal
-from fastconv.signal import filtering
+from fastconv.signal import filtering, planes
 
 MODES = ("full", "same", "valid")
 # Signal and kernel: odd and even, longer than each other, one cell, unlike on every axis.
@@ -31,7 +31,8 @@ DTYPES = ("float32", "float64", "complex64", "complex128", "int8", "uint8", "int
 @pytest.fixture(autouse=True)
 def nothing_is_too_small(monkeypatch):
     """Every call goes to the engine."""
-    monkeypatch.setattr(filtering, "SMALLEST", 0)
+    for module in (filtering, planes):
+        monkeypatch.setattr(module, "SMALLEST", 0)
 
 
 def numbers(shape, dtype, seed):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import filtering
 from .filtering import (
     MODES,
+    SMALLEST,
     ZEROS,
     Border,
     Extras,
@@ -82,7 +82,7 @@ def convolve2d(
         extras = Extras(batched, stride, dilation, threads, out)
         return _with_extras("convolve2d", in1, in2, mode, boundary, fillvalue, False, extras)
     try:  # a tiny call is over in 3 us: a look at its types would be a share of that
-        tiny = in1.size * in2.size < filtering.SMALLEST
+        tiny = in1.size * in2.size < SMALLEST
     except (AttributeError, TypeError):
         tiny = False
     if not tiny and acceptable(in1, in2):
@@ -133,7 +133,7 @@ def correlate2d(
         extras = Extras(batched, stride, dilation, threads, out)
         return _with_extras("correlate2d", in1, in2, mode, boundary, fillvalue, True, extras)
     try:  # a tiny call is over in 3 us: a look at its types would be a share of that
-        tiny = in1.size * in2.size < filtering.SMALLEST
+        tiny = in1.size * in2.size < SMALLEST
     except (AttributeError, TypeError):
         tiny = False
     if not tiny and acceptable(in1, in2):
