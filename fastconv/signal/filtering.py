@@ -390,7 +390,7 @@ def filtered(
     late: bool = False,
 ) -> np.ndarray:
     """SciPy's convolution or correlation of two acceptable arrays, the smaller one as kernel."""
-    if mode == "valid" and not _nested(in1.shape, in2.shape):
+    if mode == "valid" and not nested(in1.shape, in2.shape):
         raise ValueError(
             f"{op}: for mode 'valid' one input must be at least as large as the other in every "
             f"dimension, not {in1.shape} and {in2.shape}"
@@ -413,7 +413,8 @@ def filtered(
     return correlate_part(op, x, kernel if correlate else flipped(kernel), part, method=method)
 
 
-def _nested(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+def nested(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether one size is at least as large as the other along every axis."""
     pairs = list(zip(one, other))
     return all(a >= b for a, b in pairs) or all(a <= b for a, b in pairs)
 

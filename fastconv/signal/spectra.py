@@ -14,6 +14,7 @@ from .filtering import (
     filtered,
     flipped,
     left_to_scipy,
+    nested,
     pair,
     scipy_signal,
     window,
@@ -106,16 +107,12 @@ def _by_spectra(op: str, in1: Any, in2: Any, mode: Any, axes: Any) -> np.ndarray
         return scipys(in1, in2, mode, axes)
     if axes is None:
         # An axis of one cell is broadcast, which is a convolution of it.
-        ours = mode != "valid" or _one_larger(in1.shape, in2.shape)
+        ours = mode != "valid" or nested(in1.shape, in2.shape)
         kind = np.result_type(in1, in2)
         if ours and not left_to_scipy(in1.shape, in2.shape, kind, mode):
             return filtered(op, in1, in2, mode, "fft", False)
         return scipys(in1, in2, mode, axes)
     return _along(op, in1, in2, mode, [a % in1.ndim for a in along])
-
-
-def _one_larger(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return all(a >= b for a, b in zip(one, other)) or all(a <= b for a, b in zip(one, other))
 
 
 def _along(op: str, in1: np.ndarray, in2: np.ndarray, mode: str, axes: list[int]) -> np.ndarray:
